@@ -1,0 +1,65 @@
+"""The names that Levada writes into a cluster: API group, labels, annotations, environment variables, field managers.
+
+Everything that two rooms must spell alike stands here, and nowhere else. Standard library only: the run's pod imports this.
+"""
+
+from typing import Final
+
+GROUP: Final = "levada.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+# Labels. Every Job and Pod of a run carries the first four; the operator watches only objects that have LABEL_RUN.
+LABEL_RUN: Final = f"{GROUP}/run"
+LABEL_ATTEMPT: Final = f"{GROUP}/attempt"
+LABEL_DEPLOYMENT: Final = f"{GROUP}/deployment"
+LABEL_QUEUE: Final = f"{GROUP}/queue"
+LABEL_FLOW: Final = f"{GROUP}/flow"
+LABEL_SCHEDULE: Final = f"{GROUP}/schedule"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "levada"
+
+# An agent is a node: its label says that it is one, QUEUE_LABEL_PREFIX + queue which queues it serves, the taint keeps other pods away.
+LABEL_AGENT: Final = f"{GROUP}/agent"
+QUEUE_LABEL_PREFIX: Final = f"queue.{GROUP}/"
+TAINT_AGENT: Final = f"{GROUP}/agent"
+
+ANNOTATION_RUN_UID: Final = f"{GROUP}/run-uid"
+
+FIELD_MANAGER_OPERATOR: Final = "levada-operator"
+FIELD_MANAGER_RUNNER: Final = "levada-runner"
+FIELD_MANAGER_CLI: Final = "levada-cli"
+
+OPERATOR_NAMESPACE: Final = "levada-system"
+OPERATOR_SERVICE_ACCOUNT: Final = "levada-operator"
+RUNNER_SERVICE_ACCOUNT: Final = "levada-runner"
+
+DEFAULT_QUEUE: Final = "default"
+CONTAINER_NAME: Final = "flow"
+
+# What the operator tells the runner, as environment variables of the run's container.
+ENV_RUN: Final = "LEVADA_RUN"
+ENV_NAMESPACE: Final = "LEVADA_NAMESPACE"
+ENV_POD: Final = "LEVADA_POD"
+ENV_ATTEMPT: Final = "LEVADA_ATTEMPT"
+ENV_ENTRYPOINT: Final = "LEVADA_ENTRYPOINT"
+ENV_CODE_DIR: Final = "LEVADA_CODE_DIR"
+ENV_PARAMETERS: Final = "LEVADA_PARAMETERS"
+ENV_SERVICE_ACCOUNT_DIR: Final = "LEVADA_SERVICE_ACCOUNT_DIR"
+ENV_TERMINATION_LOG: Final = "LEVADA_TERMINATION_LOG"
+ENV_CREATED_AT: Final = "LEVADA_CREATED_AT"
+
+# Where the container finds them. An agent has no mount namespace and rewrites these prefixes to folders of the pod.
+CODE_DIR: Final = "/var/run/levada/code"
+SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/levada.dev/serviceaccount"
+SCRATCH_DIR: Final = "/var/run/levada/scratch"
+TERMINATION_LOG: Final = "/dev/termination-log"
+
+# Bounds shared by schema, operator and runner.
+MAX_NAME_LENGTH: Final = 50
+MAX_PARAMETERS_BYTES: Final = 64 * 1024
+MAX_TASK_ROWS: Final = 1000
+MAX_TASK_ROWS_BYTES: Final = 512 * 1024
+MAX_MESSAGE_CHARS: Final = 1024
+MAX_INLINE_CODE_CHARS: Final = 256 * 1024
+MAX_ATTEMPTS_KEPT: Final = 20
