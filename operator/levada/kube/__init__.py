@@ -1,1 +1,45 @@
-"""."""
+"""The Kubernetes API for everybody on the operator's side: one thin async client, a reflector, typed errors.
+
+Standard library, yaml and aiohttp only. The run's own pod does not use this room: it has a lighter way to say one thing.
+"""
+
+from levada.kube.client import Client, Object
+from levada.kube.config import Connection
+from levada.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    ConfigError,
+    Conflict,
+    ConnectionLost,
+    Forbidden,
+    Gone,
+    Invalid,
+    KubeError,
+    NotFound,
+    ServerError,
+    TooManyRequests,
+    Unauthorized,
+)
+from levada.kube.reflector import Reflector
+from levada.kube.watch import WatchEvent
+
+__all__ = [
+    "AlreadyExists",
+    "ApiError",
+    "Client",
+    "ConfigError",
+    "Conflict",
+    "Connection",
+    "ConnectionLost",
+    "Forbidden",
+    "Gone",
+    "Invalid",
+    "KubeError",
+    "NotFound",
+    "Object",
+    "Reflector",
+    "ServerError",
+    "TooManyRequests",
+    "Unauthorized",
+    "WatchEvent",
+]

@@ -1,0 +1,155 @@
+"""A view of one kind that stays true: list, watch, and start over when the watch cannot go on.
+
+A watch alone is not enough: what is deleted while the watch is broken is never reported by it. So every list is compared with
+what was known, and the difference is reported like any other change.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any, Final
+
+from levada.kube.client import Client, Object
+from levada.kube.errors import ConnectionLost, Gone, KubeError
+from levada.kube.retry import jittered_s
+from levada.kube.watch import WatchEvent
+from levada.resources.kinds import Kind
+
+log = logging.getLogger(__name__)
+
+OnChange = Callable[[str, Object], None]
+Key = tuple[str, str]
+WATCH_S: Final = 300
+BACKOFF_BASE_S: Final = 0.2
+BACKOFF_CAP_S: Final = 15.0
+
+
+class Reflector:
+    """Reports ADDED, MODIFIED and DELETED to `on_change`, until it is cancelled.
+
+    `on_change` must not block. If it raises, the object is forgotten, so that the next list reports it again.
+    `synced` is set after the first complete list has been reported.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        on_change: OnChange,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        resync_seconds: float = 300.0,
+    ) -> None:
+        self._client = client
+        self._kind = kind
+        self._namespace = namespace
+        self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
+        self._on_change = on_change
+        self._resync_s = resync_seconds
+        self._known: dict[Key, Object] = {}
+        self._heard_at_s = time.monotonic()
+        self.synced = asyncio.Event()
+
+    @property
+    def last_event_age(self) -> float:
+        """Seconds since the server last said anything. Bookmarks come every minute, so minutes of silence are a fault."""
+        return time.monotonic() - self._heard_at_s
+
+    async def run(self) -> None:
+        """List and watch for ever. Only cancellation ends it."""
+        failures = 0
+        while True:
+            try:
+                resource_version = await self._list()
+                failures = 0
+                await self._follow(resource_version)
+            except KubeError as error:
+                failures += 1
+                self._complain(error, failures)
+                await asyncio.sleep(jittered_s(failures, base_s=BACKOFF_BASE_S, cap_s=BACKOFF_CAP_S))
+
+    async def _list(self) -> str:
+        items, resource_version = await self._client.list(self._kind, self._namespace, **self._selectors)
+        self._heard_at_s = time.monotonic()
+        listed = {_key(item): item for item in items}
+        for key in [key for key in self._known if key not in listed]:
+            self._report("DELETED", self._known[key])
+        for item in items:
+            self._compare(item)
+        self.synced.set()
+        return resource_version
+
+    def _compare(self, item: Object) -> None:
+        """Report what a list says about one object, if that is news."""
+        known = self._known.get(_key(item))
+        if known is not None and known["metadata"].get("uid") != item["metadata"].get("uid"):
+            self._report("DELETED", known)  # replaced by a namesake while nobody looked
+            known = None
+        if known is None:
+            self._report("ADDED", item)
+        elif known["metadata"].get("resourceVersion") != item["metadata"].get("resourceVersion"):
+            self._report("MODIFIED", item)
+
+    async def _follow(self, resource_version: str) -> None:
+        """Watch until it is time for another list. Returns when it is, raises when the watch cannot go on."""
+        list_again_at_s = time.monotonic() + self._resync_s
+        failures = 0
+        while (left_s := list_again_at_s - time.monotonic()) > 0:
+            started_s = time.monotonic()
+            try:
+                watch = self._client.watch(
+                    self._kind,
+                    self._namespace,
+                    resource_version=resource_version,
+                    timeout_seconds=max(1, int(min(WATCH_S, left_s))),
+                    **self._selectors,
+                )
+                async with aclosing(watch) as stream:
+                    async for event in stream:
+                        failures = 0
+                        resource_version = event.resource_version
+                        self._take(event)
+            except Gone:
+                return  # no failure: etcd forgets old versions. The list that follows finds what was missed
+            except ConnectionLost as error:
+                failures += 1
+                self._complain(error, failures)
+            # Also after a clean end, if it came at once: a server that is going down ends watches as fast as it gets them.
+            if failures or time.monotonic() - started_s < 1.0:
+                await asyncio.sleep(jittered_s(max(1, failures), base_s=BACKOFF_BASE_S, cap_s=BACKOFF_CAP_S))
+
+    def _take(self, event: WatchEvent) -> None:
+        self._heard_at_s = time.monotonic()
+        if event.type == "BOOKMARK":
+            return
+        if event.type == "DELETED":
+            self._report("DELETED", event.object)
+        else:
+            self._compare(event.object)
+
+    def _report(self, change: str, item: Object) -> None:
+        item["metadata"].pop("managedFields", None)  # half of an object's bytes, and nobody here reads them
+        key = _key(item)
+        if change == "DELETED":
+            self._known.pop(key, None)
+        else:
+            self._known[key] = item
+        try:
+            self._on_change(change, item)
+        except Exception:
+            self._known.pop(key, None)
+            log.exception("handling %s of %s %s/%s failed", change, self._kind.kind, *key)
+
+    def _complain(self, error: KubeError, failures: int) -> None:
+        # The first cut is everyday life (an API server restarts); the log is for what lasts.
+        level = logging.WARNING if failures in {3, 10} or failures % 50 == 0 else logging.DEBUG
+        log.log(level, "watching %s: %s (failure %d in a row; trying again)", self._kind.plural, error, failures)
+
+
+def _key(item: dict[str, Any]) -> Key:
+    metadata = item["metadata"]
+    return metadata.get("namespace") or "", metadata["name"]
