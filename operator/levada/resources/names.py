@@ -48,6 +48,8 @@ ENV_PARAMETERS: Final = "LEVADA_PARAMETERS"
 ENV_SERVICE_ACCOUNT_DIR: Final = "LEVADA_SERVICE_ACCOUNT_DIR"
 ENV_TERMINATION_LOG: Final = "LEVADA_TERMINATION_LOG"
 ENV_CREATED_AT: Final = "LEVADA_CREATED_AT"
+ENV_RETRIES_LEFT: Final = "LEVADA_RETRIES_LEFT"
+ENV_GRACE_SECONDS: Final = "LEVADA_GRACE_SECONDS"
 
 # Where the container finds them. An agent has no mount namespace and rewrites these prefixes to folders of the pod.
 CODE_DIR: Final = "/var/run/levada/code"
