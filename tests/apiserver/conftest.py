@@ -1,0 +1,167 @@
+"""The real control plane for tests, one per test process.
+
+Outputs: `cluster` (running, ephemeral), `cluster_home` (for further clusters), `kubeconfig` (administrator), `kubectl`
+(callable), `namespace` (fresh per test), `client` (levada.kube.Client), `installed` (CRDs and access manifests).
+Several test processes may run at once: each has a home of its own, named after the process, and clears away what
+processes that were killed have left behind.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from levada.cluster import Cluster
+from levada.cluster.processes import identify
+
+_HOMES = Path(tempfile.gettempdir()) / f"levada-tests-{os.getuid()}"
+_FIELD_MANAGER = "levada-tests"
+
+
+class KubectlError(AssertionError):
+    """kubectl failed; `stderr` holds what it said."""
+
+    def __init__(self, arguments: tuple[str, ...], result: subprocess.CompletedProcess[str]) -> None:
+        super().__init__(f"kubectl {' '.join(arguments)} ended with {result.returncode}: {result.stderr.strip()}")
+        self.returncode = result.returncode
+        self.stdout = result.stdout
+        self.stderr = result.stderr
+
+
+Kubectl = Callable[..., str]
+
+
+def _home_name(pid: int) -> str | None:
+    identity = identify(pid)
+    return f"{identity.pid}-{identity.start_ticks}-{identity.boot_id[:8]}" if identity else None
+
+
+def _remove_home(home: Path) -> None:
+    for directory in (home / "clusters").glob("[a-z0-9]*"):
+        Cluster(directory.name, home).down(delete=True)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _sweep_homes_of_killed_processes() -> None:
+    for home in _HOMES.glob("*-*-*"):
+        owner = int(home.name.partition("-")[0])
+        if _home_name(owner) != home.name:
+            _remove_home(home)
+
+
+@pytest.fixture(scope="session")
+def cluster_home() -> Iterator[Path]:
+    """A home for clusters; all of them are taken down at the end."""
+    _sweep_homes_of_killed_processes()
+    home = _HOMES / str(_home_name(os.getpid()))
+    home.mkdir(parents=True, exist_ok=True)
+    try:
+        yield home
+    finally:
+        _remove_home(home)
+
+
+@pytest.fixture(scope="session")
+def cluster(cluster_home: Path) -> Cluster:
+    """A running control plane, shared by the tests of this process."""
+    cluster = Cluster("session", cluster_home)
+    cluster.up(ephemeral=True)
+    return cluster
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster: Cluster) -> Path:
+    """The administrator's kubeconfig."""
+    return cluster.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def kubectl_for(cluster_home: Path) -> Callable[[Path, Path], Kubectl]:
+    """Make a kubectl from a program and a kubeconfig."""
+
+    def bind(program: Path, kubeconfig: Path) -> Kubectl:
+        # Ports are used again by later clusters: discovery cached under them in ~/.kube would be another cluster's.
+        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": str(cluster_home / "kubectl-cache")}
+
+        def run(*arguments: str, stdin: str | dict[str, Any] | list[dict[str, Any]] | None = None) -> str:
+            """Run kubectl and return what it prints. `stdin`: text, an object, or objects, for `-f -`."""
+            result = subprocess.run(
+                [program, *arguments],
+                input=_as_text(stdin),
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            if result.returncode != 0:
+                raise KubectlError(arguments, result)
+            return result.stdout
+
+        return run
+
+    return bind
+
+
+def _as_text(stdin: str | dict[str, Any] | list[dict[str, Any]] | None) -> str:
+    match stdin:
+        case None:
+            return ""
+        case str():
+            return stdin
+        case dict():
+            return json.dumps(stdin)
+        case list():
+            return json.dumps({"apiVersion": "v1", "kind": "List", "items": stdin})
+
+
+@pytest.fixture(scope="session")
+def kubectl(cluster: Cluster, kubectl_for: Callable[[Path, Path], Kubectl]) -> Kubectl:
+    """`kubectl("get", "fr", stdin=None) -> stdout` as the administrator; raises KubectlError when it fails."""
+    return kubectl_for(cluster.kubectl, cluster.kubeconfig)
+
+
+def _apply(kubectl: Kubectl, manifests: list[dict[str, Any]]) -> None:
+    kubectl(
+        "apply", "--server-side", "--force-conflicts", f"--field-manager={_FIELD_MANAGER}", "-f", "-", stdin=manifests
+    )
+
+
+@pytest.fixture(scope="session")
+def installed(kubectl: Kubectl) -> None:
+    """CRDs and the access manifests that belong to no run namespace."""
+    from levada.resources import access, crds
+
+    _apply(kubectl, list(crds.generate().values()))
+    _apply(kubectl, access.manifests([]))
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest, kubectl: Kubectl) -> Iterator[str]:
+    """A fresh namespace; with `installed`, runs may be started in it."""
+    name = f"test-{secrets.token_hex(4)}"
+    kubectl("create", "namespace", name)
+    if "installed" in request.fixturenames:
+        from levada.resources import access
+
+        request.getfixturevalue("installed")
+        _apply(kubectl, access.manifests([name]))
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+async def client(kubeconfig: Path) -> AsyncIterator[Any]:
+    """A levada.kube Client of the administrator."""
+    from levada.kube import Client
+
+    async with Client.from_kubeconfig(kubeconfig) as client:
+        yield client
