@@ -1,0 +1,170 @@
+import asyncio
+import contextlib
+
+import pytest
+
+from levada.kube import Reflector
+from levada.kube import reflector as reflector_module
+from levada.resources.kinds import PODS
+
+PATH = "/api/v1/pods"
+
+
+def listing(version, *names, **metadata):
+    items = [
+        {"metadata": {"name": name, "namespace": "home", "uid": f"uid-{name}", "resourceVersion": str(at), **metadata}}
+        for name, at in names
+    ]
+    return {"metadata": {"resourceVersion": str(version)}, "items": items}
+
+
+def change(scripted, kind, name, version, **extra):
+    return scripted.event_line(kind, name, version, namespace="home", **extra)
+
+
+@pytest.fixture(autouse=True)
+def _fast(monkeypatch):
+    monkeypatch.setattr(reflector_module, "BACKOFF_BASE_S", 0.001)
+    monkeypatch.setattr(reflector_module, "BACKOFF_CAP_S", 0.01)
+
+
+class Recorder:
+    def __init__(self):
+        self.changes = []
+        self.grown = asyncio.Event()
+        self.fail_on = None
+
+    def __call__(self, kind, item):
+        self.changes.append((kind, item["metadata"]["name"], item["metadata"]["resourceVersion"]))
+        self.grown.set()
+        if self.fail_on == item["metadata"]["name"]:
+            self.fail_on = None
+            raise ValueError("a bug in the callback")
+
+    async def until(self, count):
+        while len(self.changes) < count:
+            self.grown.clear()
+            await asyncio.wait_for(self.grown.wait(), 5)
+        return self.changes
+
+
+@contextlib.asynccontextmanager
+async def running(reflector):
+    task = asyncio.create_task(reflector.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_reports_the_list_and_then_the_watch(api, client, scripted):
+    recorder = Recorder()
+    watch = scripted.streamed(
+        change(scripted, "MODIFIED", "a", 11),
+        change(scripted, "DELETED", "a", 12),
+        change(scripted, "ADDED", "b", 13),
+        hold=True,
+    )
+    api.on("GET", PATH, listing(10, ("a", 5)), watch)
+    reflector = Reflector(client, PODS, on_change=recorder, label_selector="x")
+    async with running(reflector):
+        assert await recorder.until(4) == [
+            ("ADDED", "a", "5"),
+            ("MODIFIED", "a", "11"),
+            ("DELETED", "a", "12"),
+            ("ADDED", "b", "13"),
+        ]
+        assert reflector.synced.is_set()
+        assert reflector.last_event_age < 5
+    assert api.seen[1].query["resourceVersion"] == "10"
+    assert api.seen[0].query["labelSelector"] == api.seen[1].query["labelSelector"] == "x"
+
+
+async def test_managed_fields_are_dropped(api, client, scripted):
+    got = []
+    api.on("GET", PATH, listing(10, ("a", 5), managedFields=[{"manager": "x"}]), scripted.streamed(hold=True))
+    reflector = Reflector(client, PODS, on_change=lambda _, item: got.append(item))
+    async with running(reflector):
+        await asyncio.wait_for(reflector.synced.wait(), 5)
+    assert "managedFields" not in got[0]["metadata"]
+
+
+async def test_an_expired_watch_lists_again_and_reports_what_it_missed(api, client, scripted):
+    """A deletion during a gap is never sent by a watch: only the comparison of lists finds it."""
+    recorder = Recorder()
+    api.on(
+        "GET",
+        PATH,
+        listing(10, ("kept", 1), ("changed", 2), ("deleted", 3)),
+        scripted.streamed(scripted.gone_line()),
+        listing(20, ("kept", 1), ("changed", 15), ("new", 16)),
+        scripted.streamed(hold=True),
+    )
+    async with running(Reflector(client, PODS, on_change=recorder)):
+        changes = await recorder.until(6)
+    assert changes[3:] == [("DELETED", "deleted", "3"), ("MODIFIED", "changed", "15"), ("ADDED", "new", "16")]
+
+
+async def test_a_namesake_is_another_object(api, client, scripted):
+    recorder = Recorder()
+    api.on(
+        "GET", PATH,
+        listing(10, ("a", 1)), scripted.streamed(scripted.gone_line()), listing(20, ("a", 15), uid="uid-2"), scripted.streamed(hold=True),
+    )  # fmt: skip
+    async with running(Reflector(client, PODS, on_change=recorder)):
+        assert await recorder.until(3) == [("ADDED", "a", "1"), ("DELETED", "a", "1"), ("ADDED", "a", "15")]
+
+
+async def test_a_cut_watch_goes_on_from_where_it_was(api, client, scripted):
+    recorder = Recorder()
+    bookmark = b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"30"}}}\n'
+    api.on(
+        "GET",
+        PATH,
+        listing(10, ("a", 1)),
+        scripted.streamed(change(scripted, "MODIFIED", "a", 11), b'{"type":"MODIF', cut=True),
+        scripted.streamed(bookmark, b'{"half'),
+        (500, {"message": "etcd is away"}),
+        listing(30, ("a", 11)),
+        scripted.streamed(change(scripted, "MODIFIED", "a", 31), hold=True),
+    )
+    async with running(Reflector(client, PODS, on_change=recorder)):
+        assert await recorder.until(3) == [("ADDED", "a", "1"), ("MODIFIED", "a", "11"), ("MODIFIED", "a", "31")]
+    watched_from = [seen.query.get("resourceVersion") for seen in api.seen if "watch" in seen.query]
+    assert watched_from == ["10", "11", "30", "30"]
+
+
+async def test_a_server_that_is_away_at_the_start_is_waited_for(api, client, scripted):
+    recorder = Recorder()
+    api.on("GET", PATH, *[(503, "starting")] * 9, listing(10, ("a", 1)), scripted.streamed(hold=True))
+    async with running(Reflector(client, PODS, on_change=recorder)):
+        assert await recorder.until(1) == [("ADDED", "a", "1")]
+
+
+async def test_replayed_events_are_not_news(api, client, scripted):
+    recorder = Recorder()
+    watch = scripted.streamed(change(scripted, "ADDED", "a", 1), change(scripted, "MODIFIED", "b", 12), hold=True)
+    api.on("GET", PATH, listing(10, ("a", 1)), watch)
+    async with running(Reflector(client, PODS, on_change=recorder)):
+        assert (
+            await recorder.until(2) == [("ADDED", "a", "1"), ("MODIFIED", "b", "12")]
+            or recorder.changes[1][0] == "ADDED"
+        )
+
+
+async def test_lists_again_after_the_resync_time(api, client, scripted):
+    recorder = Recorder()
+    api.on("GET", PATH, listing(10, ("a", 1)), listing(20))
+    api.on("WATCH", PATH, scripted.streamed())
+    async with running(Reflector(client, PODS, on_change=recorder, resync_seconds=0.02)):
+        assert await recorder.until(2) == [("ADDED", "a", "1"), ("DELETED", "a", "1")]
+
+
+async def test_a_callback_that_fails_sees_the_object_again(api, client, scripted):
+    recorder = Recorder()
+    recorder.fail_on = "a"
+    api.on("GET", PATH, listing(10, ("a", 1), ("b", 2)), scripted.streamed(scripted.gone_line()), listing(20, ("a", 1), ("b", 2)), scripted.streamed(hold=True))  # fmt: skip
+    async with running(Reflector(client, PODS, on_change=recorder)):
+        assert await recorder.until(3) == [("ADDED", "a", "1"), ("ADDED", "b", "2"), ("ADDED", "a", "1")]
