@@ -1,0 +1,78 @@
+# Levada's workshop. `make help` lists what there is; CI calls the same targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down install check format test test-unit test-apiserver test-chaos bench-operator crds constraints clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
+
+# The virtual environment. Two stamps: the demo needs no test tools.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Levada needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "error: python3 -m venv failed: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing what the demo needs into $(VENV) …"
+	@$(PIP) --no-compile --editable '.[operator,flows]'  # compiling all of pandas takes longer than the demo
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing the development tools into $(VENV) …"
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed-demo
+
+install: $(VENV)/.installed-dev ## Make .venv with everything that development needs
+
+demo: ## Run the NYC taxi flow on a real Kubernetes control plane on this machine
+	@start=$$SECONDS; $(MAKE) --no-print-directory $(VENV)/.installed-demo && $(BIN)/python demo/demo.py up --installed-seconds $$((SECONDS - start))
+
+demo-down: ## Remove every process and file that `make demo` made
+	@if [ -x $(BIN)/python ] && [ -d .demo ]; then $(BIN)/python demo/demo.py down; fi
+	@rm -rf .demo; if [ ! -e $(VENV)/.installed-dev ]; then rm -rf $(VENV); fi
+
+check: install ## Formatting, lint, types, import rules, generated files
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/levada crds --check
+	@test ! -e operator/__init__.py || { echo "error: operator/__init__.py shadows the standard library's operator module: remove it" >&2; exit 1; }
+
+format: install ## Rewrite the code in the house's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix-only --quiet .
+
+crds: install ## Generate crds/ from the models
+	@$(BIN)/levada crds
+
+test: install ## The whole test suite: unit, then against a real control plane, then kill -9
+	@$(PYTEST) -n 2 --dist loadfile tests/unit
+	@$(PYTEST) tests/apiserver -m "not chaos"
+	@$(PYTEST) tests/apiserver -m chaos
+
+test-unit: install ## The tests that need nothing but Python
+	@$(PYTEST) -n 2 --dist loadfile tests/unit
+
+test-apiserver: install ## The tests against a real control plane
+	@$(PYTEST) tests/apiserver -m "not chaos"
+
+test-chaos: install ## The tests that kill real processes at seeded moments
+	@$(PYTEST) tests/apiserver -m chaos
+
+bench-operator: install ## FlowRuns beside bare Jobs on kwok nodes
+	@$(BIN)/python bench/flow_runs.py
+
+constraints: ## Renew constraints.txt from the newest versions that pyproject allows
+	@rm -rf .venv-fresh && $(PYTHON) -m venv .venv-fresh
+	@.venv-fresh/bin/pip --disable-pip-version-check install --quiet '.[dev,dashboard,s3,dask]'
+	@{ head -1 constraints.txt; .venv-fresh/bin/pip freeze --exclude levada | sort -f; } > constraints.new
+	@mv constraints.new constraints.txt && rm -rf .venv-fresh
+
+clean: demo-down ## Remove the demo, the virtual environment and every cache of the tools
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

@@ -1,0 +1,32 @@
+"""What a failed command says: the cause in one sentence, then what to do.
+
+Errors of the API server and of the network are a person's to mend; anything else is a bug of ours and keeps its traceback.
+"""
+
+import sys
+import traceback
+from typing import Final
+
+HINTS: Final[dict[str, str]] = {
+    "ConnectionLost": "is the cluster up? `levada cluster status` shows the local one; `kubectl cluster-info` asks the one of your kubeconfig",
+    "NotFound": "`kubectl get levada` lists what there is; `kubectl apply -f crds/` installs the kinds",
+    "Forbidden": "your user lacks this right: `kubectl auth can-i --list` shows what it has",
+    "Unauthorized": "the credentials of your kubeconfig are not accepted: renew them, or choose another --context",
+    "KubeconfigError": "set KUBECONFIG, or run `levada cluster up` and use its kubeconfig",
+}
+
+
+def report_failure(error: Exception) -> int:
+    """Print the error for a person on standard error and return the exit code.
+
+    1: the cluster or the network said no. 70 (EX_SOFTWARE): a bug, with its traceback.
+    """
+    names = [cls.__name__ for cls in type(error).__mro__]
+    hint = next((HINTS[name] for name in names if name in HINTS), None)
+    if hint is None and not {"ApiError", "UserError"} & set(names):
+        traceback.print_exception(error)
+        return 70
+    sys.stderr.write(f"error: {error}\n")
+    if hint:
+        sys.stderr.write(f"hint:  {hint}\n")
+    return 1

@@ -1,0 +1,130 @@
+"""`kill -9` of the operator, the agent, the API server or etcd at seeded moments, then restart.
+
+What must hold each time: no run is lost, no attempt runs twice, none stays undecided. The flow itself keeps the evidence: it appends a line to a file when it
+starts and when it ends, in one write, so a second start of the same attempt is seen whatever the cluster believes.
+"""
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from levada.resources.phases import is_terminal
+from support.stack import Stack, wait_until
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.chaos, pytest.mark.timeout(300)]
+
+ROUNDS = int(os.environ.get("LEVADA_CHAOS_ROUNDS", "16"))
+SEED = int(os.environ.get("LEVADA_CHAOS_SEED", "20190105"))
+RUNS_A_ROUND = 5
+PARTS = ("operator", "agent", "kube-apiserver", "etcd")
+DECIDED_SECONDS = 150
+
+FLOW = """
+import os
+import time
+
+from levada import flow, task
+
+
+def note(what):
+    line = f"{os.environ['LEVADA_RUN']} {os.environ['LEVADA_ATTEMPT']} {what}\\n"
+    fd = os.open(os.environ["EVIDENCE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, line.encode())
+    os.close(fd)
+
+
+@task
+def step(number):
+    time.sleep(0.15)
+    return number
+
+
+@flow
+def chaotic():
+    note("start")
+    total = sum(step(n) for n in range(5))
+    note("end")
+    return total
+"""
+
+
+def manifests(evidence: Path) -> str:
+    source = json.dumps(FLOW)
+    return f"""
+apiVersion: levada.dev/v1alpha1
+kind: Flow
+metadata: {{name: chaotic}}
+spec: {{entrypoint: "chaotic.py:chaotic", source: {{inline: {source}}}}}
+---
+apiVersion: levada.dev/v1alpha1
+kind: Deployment
+metadata: {{name: chaotic}}
+spec:
+  flowRef: {{name: chaotic}}
+  infrastructure: {{env: [{{name: EVIDENCE, value: "{evidence}"}}]}}
+  infrastructureRetries: {{limit: 3, delaySeconds: 1}}
+"""
+
+
+def a_run(name: str) -> str:
+    return f"""
+apiVersion: levada.dev/v1alpha1
+kind: FlowRun
+metadata: {{name: {name}}}
+spec: {{deploymentRef: {{name: chaotic}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def stack(cluster, installed, tmp_path_factory) -> Iterator[Stack]:
+    stack = Stack(cluster, tmp_path_factory.mktemp("chaos"), agent_name="chaos-agent")
+    stack.start("operator")
+    stack.start("agent")
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+def kubectl_json(kubectl, *arguments):
+    return json.loads(kubectl(*arguments, "-o", "json"))["items"]
+
+
+@pytest.mark.parametrize("round_number", range(ROUNDS))
+def test_no_run_is_lost_doubled_or_undecided(stack, kubectl, namespace, tmp_path, round_number):
+    choose = random.Random(f"{SEED}-{round_number}")
+    victim = PARTS[round_number % len(PARTS)]
+    evidence = tmp_path / "evidence"
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=manifests(evidence))
+    run_names = [f"r{round_number}-{i}" for i in range(RUNS_A_ROUND)]
+    kubectl("-n", namespace, "apply", "-f", "-", stdin="---".join(map(a_run, run_names)))
+
+    time.sleep(choose.uniform(0, 3.5))
+    stack.kill(victim)
+    time.sleep(choose.uniform(0, 1.5))
+    stack.start(victim)
+
+    def all_decided():
+        runs = kubectl_json(kubectl, "-n", namespace, "get", "flowruns")
+        return runs if all(is_terminal(run.get("status", {}).get("phase")) for run in runs) else None
+
+    what = f"every run terminal after kill -9 of {victim} (seed {SEED}, round {round_number})"
+    runs = wait_until(all_decided, what, DECIDED_SECONDS, poll_seconds=0.5)
+    assert {run["metadata"]["name"] for run in runs} == set(run_names), "a run was lost"
+
+    lines = Counter(evidence.read_text().splitlines())
+    assert not [line for line, count in lines.items() if count > 1], "an attempt ran twice"
+    for run in runs:
+        name, status = run["metadata"]["name"], run["status"]
+        assert status["phase"] == "Completed", (victim, status)
+        assert status["result"] == "10"
+        assert status["progress"] == "5/5"
+        assert lines[f"{name} {status['attempt']} end"] == 1
+        rows = status["tasks"].values()
+        assert [row["state"] for row in rows] == ["Completed"] * 5, "task state was lost"

@@ -1,0 +1,124 @@
+"""The complete path: the taxi Deployment is applied, and the run is followed as a person follows it."""
+
+import json
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from levada.resources import names
+from support.stack import Stack, wait_until
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(180)]
+
+REPO = Path(__file__).resolve().parents[2]
+REAL_DATA = REPO.parent / "shared" / "data" / "nyc-taxi"
+
+
+@pytest.fixture(scope="module")
+def stack(cluster, installed, tmp_path_factory) -> Iterator[Stack]:
+    stack = Stack(cluster, tmp_path_factory.mktemp("taxi"), agent_name="taxi-agent", root=REPO)
+    stack.start("operator")
+    stack.start("agent")
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+def levada(stack, namespace, *arguments):
+    return subprocess.run(
+        [stack.processes["operator"].args[0], "-m", "levada.cli", *arguments, "-n", namespace],
+        env=os.environ | {"KUBECONFIG": str(stack.cluster.kubeconfig), "COLUMNS": "160", "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not REAL_DATA.exists(), reason="needs the real trip records in ../shared/data/nyc-taxi")
+def test_the_taxi_run_completes_with_the_reference_error(stack, kubectl, namespace):
+    kubectl("-n", namespace, "apply", "-f", str(REPO / "flows" / "nyc_taxi" / "deployment.yaml"))
+    watcher = subprocess.Popen(
+        [stack.cluster.kubectl, "--kubeconfig", stack.cluster.kubeconfig, "-n", namespace, "get", "fr", "-w"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(watcher.stdout), daemon=True)
+    reader.start()
+    try:
+        done = levada(
+            stack,
+            namespace,
+            "deployment",
+            "run",
+            "nyc-taxi",
+            "--name",
+            "taxi",
+            "--watch",
+            "-p",
+            "date=2019-01-05",
+            "-p",
+            f"data_url={REAL_DATA}",
+        )
+        assert done.returncode == 0, (
+            done.stdout + done.stderr + stack.log("operator")[-3000:] + stack.log("agent")[-3000:]
+        )
+        wait_until(lambda: any("Completed" in line for line in lines), "kubectl get -w shows the end", 10)
+    finally:
+        watcher.terminate()
+        watcher.wait(timeout=10)
+        reader.join(timeout=10)
+        watcher.stdout.close()
+
+    run = json.loads(kubectl("-n", namespace, "get", "fr", "taxi", "-o", "json"))
+    status = run["status"]
+    assert status["phase"] == "Completed"
+    assert status["progress"] == "6/6"
+    assert round(float(status["result"]), 3) == 6.675
+    assert len(status["tasks"]) == 6
+    assert {row["name"] for row in status["tasks"].values()} >= {
+        "download",
+        "prepare_features",
+        "train_model",
+        "evaluate",
+        "save_model",
+    }
+
+    phases = re.findall(r"^taxi\s+(\w+)", "".join(lines), re.MULTILINE)
+    seen = list(dict.fromkeys(phases))
+    assert [phase for phase in seen if phase in {"Pending", "Running", "Completed"}] == [
+        "Pending",
+        "Running",
+        "Completed",
+    ], lines
+    assert re.search(r"Running\s+[0-5]/6", "".join(lines)), "progress is shown while it runs"
+
+    described = kubectl("-n", namespace, "describe", "fr", "taxi")
+    assert "Succeeded" in described and "JobCreated" in described and "Completed" in described
+    assert "RMSE" in kubectl("-n", namespace, "logs", "-l", f"{names.LABEL_RUN}=taxi")
+    shown = levada(stack, namespace, "runs", "show", "taxi")
+    assert "6.675" in shown.stdout and "train_model" in shown.stdout
+
+    kubectl("-n", namespace, "delete", "fr", "taxi")
+    selector = f"{names.LABEL_RUN}=taxi"
+    wait_until(
+        lambda: not kubectl("-n", namespace, "get", "jobs,pods", "-l", selector, "-o", "name").strip(),
+        "Job and Pod are gone",
+        40,
+    )
+
+
+def test_two_runs_of_the_hello_flow_do_not_meet(stack, kubectl, namespace):
+    kubectl("-n", namespace, "apply", "-f", str(REPO / "flows" / "hello" / "deployment.yaml"))
+    first = levada(stack, namespace, "deployment", "run", "hello", "--name", "one")
+    second = levada(stack, namespace, "deployment", "run", "hello", "--name", "two")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    kubectl("-n", namespace, "wait", "--for=condition=Succeeded", "--timeout=60s", "fr/one", "fr/two")
+    assert kubectl("-n", namespace, "get", "jobs", "-o", "name").split() == ["job.batch/one-1", "job.batch/two-1"]
