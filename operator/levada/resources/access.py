@@ -1,0 +1,169 @@
+"""Who may do what: the operator's rights, a run's one right, and the admission policy that narrows it to its own run.
+
+Verbs stand one by one, and nobody here may read a Secret: kubelets and agents hand secrets to pods, the operator only
+names them. RBAC cannot say "your own FlowRun", so a ValidatingAdmissionPolicy does: it compares the pod's name, which
+the API server itself puts into the request for a token bound to a pod, with the name of the FlowRun.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from levada.resources.kinds import FLOW_RUNS, LEVADA_KINDS
+from levada.resources.names import (
+    GROUP,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+    OPERATOR_NAMESPACE,
+    OPERATOR_SERVICE_ACCOUNT,
+    RUNNER_SERVICE_ACCOUNT,
+    VERSION,
+)
+
+Manifest = dict[str, Any]
+
+POLICY: Final = "levada-run-writes-its-own-status"
+OPERATOR_LEASE_ROLE: Final = "levada-operator-leases"
+POD_NAME_EXTRA: Final = "authentication.kubernetes.io/pod-name"
+READ: Final = ("get", "list", "watch")
+
+# (API group, resources, verbs) in every namespace: runs live where their owners put them.
+OPERATOR_RULES: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
+    (GROUP, tuple(kind.plural for kind in LEVADA_KINDS), READ),
+    (GROUP, ("flowruns",), ("create", "patch")),  # a tick's run; spec.cancel for concurrencyPolicy Replace
+    (GROUP, tuple(f"{kind.plural}/status" for kind in LEVADA_KINDS), ("get", "patch", "update")),
+    ("batch", ("jobs",), (*READ, "create", "patch", "delete")),
+    ("", ("pods",), READ),
+    ("", ("configmaps",), ("get", "list", "create", "delete")),  # inline code, one immutable ConfigMap per version
+    ("", ("events",), ("create", "patch")),
+    ("", ("nodes",), ("get", "list")),  # "the node was lost" or "the pod was"
+    ("", ("namespaces",), READ),  # kopf: which namespaces to watch
+    ("apiextensions.k8s.io", ("customresourcedefinitions",), READ),  # kopf: when the kinds are there
+)
+# In the operator's own namespace: leader election.
+OPERATOR_LEASE_RULES: Final = (
+    ("coordination.k8s.io", ("leases",), ("get", "list", "watch", "create", "patch", "update")),
+)
+# In each namespace of runs, and there the policy leaves only the run's own status.
+RUNNER_RULES: Final = ((GROUP, ("flowruns/status",), ("patch",)), (GROUP, ("flowruns",), ("get",)))
+
+
+def manifests(run_namespaces: Sequence[str]) -> list[Manifest]:
+    """Everything to apply beside the definitions, in an order that works for `kubectl apply`.
+
+    The namespaces of runs must exist; the operator's own is made.
+    """
+    per_namespace = [manifest for namespace in run_namespaces for manifest in runner_manifests(namespace)]
+    return [*operator_manifests(), *per_namespace, *policy_manifests()]
+
+
+def operator_manifests() -> list[Manifest]:
+    """The operator's namespace, identity and rights."""
+    account = _subject(OPERATOR_SERVICE_ACCOUNT, OPERATOR_NAMESPACE)
+    return [
+        _manifest("v1", "Namespace", OPERATOR_NAMESPACE),
+        _manifest("v1", "ServiceAccount", OPERATOR_SERVICE_ACCOUNT, OPERATOR_NAMESPACE),
+        _rbac("ClusterRole", OPERATOR_SERVICE_ACCOUNT, rules=_rules(OPERATOR_RULES)),
+        _rbac(
+            "ClusterRoleBinding",
+            OPERATOR_SERVICE_ACCOUNT,
+            roleRef=_role_ref("ClusterRole", OPERATOR_SERVICE_ACCOUNT),
+            subjects=[account],
+        ),
+        _rbac("Role", OPERATOR_LEASE_ROLE, OPERATOR_NAMESPACE, rules=_rules(OPERATOR_LEASE_RULES)),
+        _rbac(
+            "RoleBinding",
+            OPERATOR_LEASE_ROLE,
+            OPERATOR_NAMESPACE,
+            roleRef=_role_ref("Role", OPERATOR_LEASE_ROLE),
+            subjects=[account],
+        ),
+    ]
+
+
+def runner_manifests(namespace: str) -> list[Manifest]:
+    """The identity and rights of the runs in one namespace."""
+    name = RUNNER_SERVICE_ACCOUNT
+    return [
+        # The runner mounts its own short-lived token, bound to its pod; no pod gets one unasked.
+        _manifest("v1", "ServiceAccount", name, namespace, automountServiceAccountToken=False),
+        _rbac("Role", name, namespace, rules=_rules(RUNNER_RULES)),
+        _rbac("RoleBinding", name, namespace, roleRef=_role_ref("Role", name), subjects=[_subject(name, namespace)]),
+    ]
+
+
+def policy_manifests() -> list[Manifest]:
+    """The admission policy: a pod writes only the status of the FlowRun that it is named after.
+
+    It speaks to every caller that is a pod, except the operator's. Fails closed: if it cannot be evaluated, the write is refused.
+    """
+    operator = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_SERVICE_ACCOUNT}"
+    spec = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {
+            "resourceRules": [
+                {
+                    "apiGroups": [GROUP],
+                    "apiVersions": [VERSION],
+                    "operations": ["CREATE", "UPDATE"],
+                    "resources": [f"{FLOW_RUNS.plural}/status"],
+                }
+            ]
+        },
+        "matchConditions": [
+            {
+                "name": "caller-is-a-pod",
+                "expression": f"has(request.userInfo.extra) && '{POD_NAME_EXTRA}' in request.userInfo.extra",
+            },
+            {"name": "caller-is-not-the-operator", "expression": f"request.userInfo.username != '{operator}'"},
+        ],
+        "variables": [{"name": "pod", "expression": f"request.userInfo.extra['{POD_NAME_EXTRA}'][0]"}],
+        "validations": [
+            {
+                # The name of a run is a DNS label: no character of it means something in a regular expression.
+                "expression": "variables.pod.matches('^' + request.name + '-[0-9]+-[a-z0-9]{5}$')",
+                "messageExpression": "'pod ' + variables.pod + ' may write only the status of its own FlowRun, not of ' + request.name",
+                "reason": "Forbidden",
+            },
+            {
+                # A pod of the same name in another namespace is another run's.
+                "expression": "request.userInfo.username.startsWith('system:serviceaccount:' + request.namespace + ':')",
+                "messageExpression": "'pod ' + variables.pod + ' may write only the status of a FlowRun in its own namespace, not in ' + request.namespace",
+                "reason": "Forbidden",
+            },
+        ],
+    }
+    api_version = "admissionregistration.k8s.io/v1"
+    return [
+        _manifest(api_version, "ValidatingAdmissionPolicy", POLICY, spec=spec),
+        _manifest(
+            api_version,
+            "ValidatingAdmissionPolicyBinding",
+            POLICY,
+            spec={"policyName": POLICY, "validationActions": ["Deny"]},
+        ),
+    ]
+
+
+def _manifest(api_version: str, kind: str, name: str, namespace: str | None = None, **rest: Any) -> Manifest:
+    metadata: Manifest = {"name": name, "labels": {LABEL_MANAGED_BY: MANAGED_BY}}
+    if namespace:
+        metadata["namespace"] = namespace
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **rest}
+
+
+def _rbac(kind: str, name: str, namespace: str | None = None, **rest: Any) -> Manifest:
+    return _manifest("rbac.authorization.k8s.io/v1", kind, name, namespace, **rest)
+
+
+def _rules(table: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> list[Manifest]:
+    return [
+        {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)} for group, resources, verbs in table
+    ]
+
+
+def _role_ref(kind: str, name: str) -> Manifest:
+    return {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+
+
+def _subject(name: str, namespace: str) -> Manifest:
+    return {"kind": "ServiceAccount", "name": name, "namespace": namespace}

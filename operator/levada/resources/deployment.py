@@ -1,0 +1,205 @@
+"""Deployment: how a flow is run: parameters, queue, pod, retries, time limits.
+
+The name is that of apps/v1's kind as well, so `kubectl get deployments` shows the other one: say `kubectl get fdep`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from levada.resources.common import (
+    LevadaName,
+    LevadaRef,
+    Model,
+    ObjectName,
+    ObjectRef,
+    Parameters,
+    Quantity,
+    Resource,
+    Status,
+)
+from levada.resources.names import DEFAULT_QUEUE, RUNNER_SERVICE_ACCOUNT
+
+ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
+Amounts = Annotated[dict[str, Quantity], Field(max_length=32)]
+BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+
+
+class EnvVar(Model):
+    """One environment variable: a value, or where to take it from."""
+
+    name: str = Field(
+        min_length=1, max_length=256, description="Name of the variable. Names starting with LEVADA_ are ours."
+    )
+    value: str | None = Field(
+        None, max_length=32768, description="The value itself. Quote numbers and booleans in YAML."
+    )
+    value_from: dict[str, Any] | None = Field(
+        None,
+        max_length=4,
+        description="Where the value comes from, as in a pod: secretKeyRef, configMapKeyRef, fieldRef or resourceFieldRef.",
+    )
+
+
+class EnvSource(Model):
+    """A ConfigMap or Secret."""
+
+    name: ObjectName = Field(description="Name of the object, in this object's namespace.")
+    optional: bool | None = Field(None, description="Start the run even if the object does not exist.")
+
+
+class EnvFrom(Model):
+    """All keys of a ConfigMap or Secret as environment variables."""
+
+    prefix: str | None = Field(None, max_length=128, description="Put before each key.")
+    config_map_ref: EnvSource | None = Field(None, description="The ConfigMap to take the variables from.")
+    secret_ref: EnvSource | None = Field(None, description="The Secret to take the variables from.")
+
+
+class ResourceRequirements(Model):
+    """What the run's container asks for and may use."""
+
+    requests: Amounts | None = Field(
+        None, description="What the scheduler sets aside, for example cpu: 500m, memory: 1Gi."
+    )
+    limits: Amounts | None = Field(
+        None, description="What the container may use at most; beyond its memory it is killed."
+    )
+
+
+class Toleration(Model):
+    """A taint of a node that the run's pod puts up with."""
+
+    key: str | None = Field(
+        None, max_length=317, description="Key of the taint; empty with operator Exists: every taint."
+    )
+    operator: Literal["Exists", "Equal"] | None = Field(
+        None, description="Exists ignores the value; the default is Equal."
+    )
+    value: str | None = Field(None, max_length=63, description="Value of the taint, with operator Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        None, description="Effect of the taint; every effect when absent."
+    )
+    toleration_seconds: int | None = Field(
+        None, ge=0, le=31_536_000, description="With NoExecute: how long the pod stays after the taint has appeared."
+    )
+
+
+class Infrastructure(Model):
+    """The pod of a run. What is not said here comes from the operator's settings."""
+
+    image: str | None = Field(
+        None,
+        min_length=1,
+        max_length=1024,
+        description="Container image with Python and levada; the operator's default when absent.",
+    )
+    image_pull_policy: ImagePullPolicy | None = Field(None, description="When the node fetches the image, as in a pod.")
+    image_pull_secrets: list[ObjectRef] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Secrets with credentials for the image's registry.",
+        json_schema_extra=BY_NAME,
+    )
+    resources: ResourceRequirements | None = Field(
+        None, description="CPU, memory and other amounts of the run's container."
+    )
+    env: list[EnvVar] = Field(
+        default_factory=list,
+        max_length=128,
+        description="Environment variables of the run's container.",
+        json_schema_extra=BY_NAME,
+    )
+    env_from: list[EnvFrom] = Field(
+        default_factory=list,
+        max_length=16,
+        description="ConfigMaps and Secrets whose keys become environment variables.",
+    )
+    service_account_name: ObjectName = Field(
+        RUNNER_SERVICE_ACCOUNT,
+        description="ServiceAccount of the run's pod. It must be allowed to patch flowruns/status, as levada-runner is.",
+    )
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] | None = Field(
+        None, max_length=32, description="Labels that a node must have to run the pod."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Taints of nodes that the pod puts up with."
+    )
+    pod_template: dict[str, Any] | None = Field(
+        None,
+        max_length=8,
+        description="JSON merge patch on the pod template (metadata, spec) for everything that has no field here. Lists are replaced whole.",
+    )
+    termination_grace_period_seconds: int = Field(
+        30, ge=0, le=86_400, description="Seconds between asking a run to stop (SIGTERM) and killing it (SIGKILL)."
+    )
+
+
+class RetryPolicy(Model):
+    """New attempts after the flow's own failure: an exception, an exit code, too much memory."""
+
+    limit: int = Field(0, ge=0, le=100, description="How many more attempts a run may have after the first.")
+    delay_seconds: int = Field(
+        10, ge=0, le=86_400, description="Wait before the first retry; doubled for each further one."
+    )
+    max_delay_seconds: int = Field(600, ge=0, le=604_800, description="The longest wait between two attempts.")
+
+
+class InfrastructureRetryPolicy(Model):
+    """New attempts after the cluster's failure: eviction, preemption, a lost node. They never use up `retries`."""
+
+    limit: int = Field(
+        3, ge=0, le=100, description="How often a run may be started anew because the cluster failed it."
+    )
+    delay_seconds: int = Field(
+        10, ge=0, le=86_400, description="Wait before the first retry; doubled for each further one."
+    )
+    max_delay_seconds: int = Field(300, ge=0, le=604_800, description="The longest wait between two attempts.")
+
+
+class DeploymentSpec(Model):
+    """How to run the flow."""
+
+    flow_ref: LevadaRef = Field(description="The Flow to run, in this namespace.")
+    parameters: Parameters = Field(
+        default_factory=dict, description="Arguments of the flow; a FlowRun's own parameters are laid over them."
+    )
+    tags: list[Annotated[str, Field(min_length=1, max_length=63)]] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Words to find the deployment by; the flow's code sees them too.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    work_queue: LevadaName = Field(
+        DEFAULT_QUEUE, description="WorkQueue whose limits count for the runs, and which agents serve by name."
+    )
+    infrastructure: Infrastructure = Field(default_factory=Infrastructure, description="The pod that a run gets.")
+    retries: RetryPolicy = Field(default_factory=RetryPolicy, description="New attempts after the flow's own failure.")
+    infrastructure_retries: InfrastructureRetryPolicy = Field(
+        default_factory=InfrastructureRetryPolicy,
+        description="New attempts after the cluster's failure; they never use up retries.",
+    )
+    timeout_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=31_536_000,
+        description="How long one attempt may take, from the start of its Job; no limit when absent.",
+    )
+    pending_timeout_seconds: int = Field(
+        600, ge=1, le=604_800, description="How long a pod may take to start before the attempt counts as crashed."
+    )
+    paused: bool = Field(False, description="Start no new runs; those under way go on.")
+
+
+class DeploymentStatus(Status):
+    """Whether runs can be started; condition Ready says why not."""
+
+
+class Deployment(Resource):
+    """How a flow is run: parameters, queue, pod, retries and time limits. Use the short name fdep: `deployments` is taken by apps/v1."""
+
+    kind: Literal["Deployment"] = "Deployment"
+    spec: DeploymentSpec = Field(description="How to run the flow.")
+    status: DeploymentStatus = Field(
+        default_factory=DeploymentStatus, description="What the operator found; written by the operator."
+    )

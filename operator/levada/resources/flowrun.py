@@ -1,0 +1,173 @@
+"""FlowRun: one run of a deployment, and everything that is known about it.
+
+The spec is an order: it cannot change, except that the run may be cancelled. The status is written by the operator and
+by the run's own pod (each its own fields), and ends in a terminal phase that the API server keeps from changing.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from levada.resources.common import (
+    LevadaName,
+    LevadaRef,
+    Message,
+    Model,
+    ObjectName,
+    Parameters,
+    Reason,
+    Resource,
+    Status,
+    Time,
+)
+from levada.resources.names import MAX_ATTEMPTS_KEPT, MAX_TASK_ROWS
+from levada.resources.phases import RunPhase, TaskState
+
+TaskId = Annotated[str, Field(min_length=1, max_length=256)]
+Seconds = float
+"""A measured time. No minimum: two clocks may disagree, and a status must not be refused for that."""
+
+
+class FlowRunSpec(Model):
+    """The order to run a deployment once."""
+
+    deployment_ref: LevadaRef = Field(description="The Deployment to run, in this namespace. Cannot change.")
+    parameters: Parameters = Field(
+        default_factory=dict,
+        description="Arguments laid over those of the Deployment; at most 64 KiB as JSON. Cannot change.",
+    )
+    cancel: bool = Field(False, description="Set to true to cancel the run. Cannot be taken back.")
+    scheduled_time: Time | None = Field(None, description="The tick that the run belongs to. Cannot change.")
+    retry_of: LevadaName | None = Field(None, description="The FlowRun that this one repeats. Cannot change.")
+
+
+class Attempt(Model):
+    """One Job of the run."""
+
+    number: int = Field(ge=1, description="1 for the first.")
+    job: ObjectName = Field(description="Name of the Job.")
+    pod: str | None = Field(None, max_length=253, description="Name of its pod, when there was one.")
+    node: str | None = Field(None, max_length=253, description="The node it ran on.")
+    start_time: Time | None = Field(None, description="When it started.")
+    end_time: Time | None = Field(None, description="When it ended.")
+    reason: Reason = Field("", description="One CamelCase word: how it ended.")
+    message: Message = Field("", description="The same in a sentence.")
+    exit_code: int | None = Field(None, description="Exit code of the container, when it exited.")
+    kind: Literal["Infrastructure", "Code"] | None = Field(
+        None,
+        description="Whose failure it was: the cluster's (counts for infrastructureRetries) or the code's (retries).",
+    )
+
+
+class PinnedFlow(Model):
+    """The Flow as it was at the first attempt: a retry runs the same code."""
+
+    name: LevadaName = Field(description="Name of the Flow.")
+    generation: int | None = Field(None, ge=0, description="Its metadata.generation at the first attempt.")
+    code_config_map: str | None = Field(
+        None, max_length=253, description="ConfigMap with the code, unless it is in the image."
+    )
+
+
+class Stages(Model):
+    """Where the time went. What is not the user's is overhead."""
+
+    queued_seconds: Seconds | None = Field(
+        None, description="From creation to the Job's: waiting for a slot and for the operator."
+    )
+    wait_seconds: Seconds | None = Field(
+        None, description="From the Job's creation to Python's start: scheduling, image, container."
+    )
+    import_seconds: Seconds | None = Field(None, description="Loading Levada and the flow's code.")
+    user_seconds: Seconds | None = Field(None, description="In the flow itself.")
+
+
+class TaskCounts(Model):
+    """How many task runs stand where, including those whose rows are no longer kept."""
+
+    total: int = Field(0, ge=0, description="All task runs known so far.")
+    pending: int = Field(0, ge=0, description="Waiting for other tasks or for a worker.")
+    running: int = Field(0, ge=0, description="Running.")
+    retrying: int = Field(0, ge=0, description="Failed, and waiting for the next try.")
+    completed: int = Field(0, ge=0, description="Done.")
+    cached: int = Field(0, ge=0, description="Of those done, how many took their result from the cache.")
+    failed: int = Field(0, ge=0, description="Raised an exception on the last try.")
+    cancelled: int = Field(0, ge=0, description="Stopped because the run was.")
+    crashed: int = Field(0, ge=0, description="Under way when the process died.")
+    skipped: int = Field(0, ge=0, description="Not run, because a task before it failed or said so.")
+
+
+class TaskRow(Model):
+    """One task run."""
+
+    name: str = Field(max_length=256, description="Name of the task.")
+    state: TaskState = Field(description="Where it stands.")
+    attempt: int = Field(0, ge=0, description="Which try of the task this is: 1 for the first, 0 before it.")
+    start_time: Time | None = Field(None, description="When the first try began.")
+    end_time: Time | None = Field(None, description="When it ended for good.")
+    message: Message | None = Field(None, description="Why it failed or was skipped.")
+    cached: bool | None = Field(None, description="Whether the result came from the cache.")
+    upstream: list[TaskId] = Field(
+        default_factory=list, max_length=256, description="Ids of the task runs whose results it took."
+    )
+
+
+class Diagnosis(Model):
+    """What went wrong, in words, and what to do about it."""
+
+    category: str = Field(max_length=64, description="One CamelCase word for programs; stable.")
+    summary: Message = Field(description="What happened.")
+    resolution: Annotated[str, Field(max_length=2048)] = Field("", description="What to do about it.")
+
+
+class FlowRunStatus(Status):
+    """Where the run stands. Condition Succeeded: True, False, or Unknown while it runs."""
+
+    phase: RunPhase | None = Field(
+        None, description="Where the run stands. Completed, Failed, Crashed, Cancelled, TimedOut and Skipped are final."
+    )
+    reason: Reason = Field("", description="One CamelCase word: why it stands there.")
+    message: Message = Field("", description="The same in a sentence.")
+    progress: str | None = Field(None, max_length=32, description="Tasks done of tasks known, for example 3/6.")
+    current_task: str | None = Field(None, max_length=256, description="The task under way that started last.")
+    queue: LevadaName | None = Field(None, description="The WorkQueue that the run is in.")
+    attempt: int = Field(0, ge=0, description="Number of the newest attempt; 0 before the first. Never goes down.")
+    attempts: list[Attempt] = Field(
+        default_factory=list,
+        max_length=MAX_ATTEMPTS_KEPT,
+        description="The newest attempts that have ended.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["number"]},
+    )
+    infrastructure_failures: int = Field(0, ge=0, description="Attempts that the cluster failed.")
+    code_failures: int = Field(0, ge=0, description="Attempts that the flow's code failed.")
+    next_attempt_time: Time | None = Field(None, description="When the next attempt starts, in phase Retrying.")
+    flow: PinnedFlow | None = Field(None, description="The Flow as it was at the first attempt.")
+    pod_name: str | None = Field(None, max_length=253, description="Pod of the newest attempt: see `kubectl logs`.")
+    node_name: str | None = Field(None, max_length=253, description="Node of the newest attempt.")
+    start_time: Time | None = Field(None, description="When the newest attempt's process started.")
+    completion_time: Time | None = Field(
+        None, description="When the run ended. Never changes once set in a terminal phase."
+    )
+    duration_seconds: Seconds | None = Field(None, description="How long the newest attempt ran.")
+    stages: Stages | None = Field(None, description="Where the time went.")
+    result: str | None = Field(
+        None, max_length=1024, description="The flow's return value as JSON, cut to 1,024 characters."
+    )
+    task_counts: TaskCounts | None = Field(None, description="How many task runs stand where.")
+    tasks: dict[str, TaskRow] = Field(
+        default_factory=dict,
+        max_length=MAX_TASK_ROWS,
+        description="The task runs by id; in large runs finished ones are only counted.",
+    )
+    truncated_tasks: int = Field(0, ge=0, description="Task runs that are counted but have no row.")
+    diagnosis: Diagnosis | None = Field(None, description="What went wrong and what to do about it.")
+
+
+class FlowRun(Resource):
+    """One run of a deployment: create one to run a flow, read its status to see what became of it."""
+
+    kind: Literal["FlowRun"] = "FlowRun"
+    spec: FlowRunSpec = Field(description="The order to run a deployment once.")
+    status: FlowRunStatus = Field(
+        default_factory=FlowRunStatus, description="Where the run stands; written by the operator and the run itself."
+    )
