@@ -63,7 +63,7 @@ class Client:
         """A client for `path`, else $KUBECONFIG, ~/.kube/config, or the pod's own service account.
 
         Raises:
-            ConfigError: none of them can be used.
+            KubeconfigError: none of them can be used.
         """
         return cls(config.load(path, context), user_agent=user_agent, on_request=on_request)
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 import yaml
 
 from levada.kube.credentials import Anonymous, Credentials, ExecPlugin, StaticHeader, TokenFile
-from levada.kube.errors import ConfigError
+from levada.kube.errors import KubeconfigError
 
 IN_CLUSTER_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 # Keys whose value is a path, relative to the file that says it.
@@ -43,14 +43,14 @@ def load(path: Path | str | None = None, context: str | None = None) -> Connecti
     In this order: `path`, the files of $KUBECONFIG, ~/.kube/config, the pod's own service account.
 
     Raises:
-        ConfigError: none of them can be used. The message says which file and why.
+        KubeconfigError: none of them can be used. The message says which file and why.
     """
     files = kubeconfig_files(path)
     if files:
         return from_kubeconfig(files, context)
     if context is None and os.environ.get("KUBERNETES_SERVICE_HOST") and (IN_CLUSTER_ACCOUNT / "token").exists():
         return in_cluster(IN_CLUSTER_ACCOUNT)
-    raise ConfigError(
+    raise KubeconfigError(
         "no kubeconfig: neither $KUBECONFIG nor ~/.kube/config names a file that exists. "
         "Pass --kubeconfig FILE, or start a local cluster with `levada cluster up`."
     )
@@ -60,14 +60,14 @@ def kubeconfig_files(path: Path | str | None) -> list[Path]:
     """The kubeconfig files to merge; empty if there are none."""
     if path is not None:
         if not Path(path).is_file():
-            raise ConfigError(f"the kubeconfig {path} does not exist")
+            raise KubeconfigError(f"the kubeconfig {path} does not exist")
         return [Path(path)]
     named = os.environ.get("KUBECONFIG")
     if named:
         files = [Path(part).expanduser() for part in named.split(os.pathsep) if part]
         found = [file for file in files if file.is_file()]
         if not found:
-            raise ConfigError(f"KUBECONFIG names {named}, which does not exist")
+            raise KubeconfigError(f"KUBECONFIG names {named}, which does not exist")
         return found
     default = Path.home() / ".kube" / "config"
     return [default] if default.is_file() else []
@@ -93,13 +93,15 @@ def from_kubeconfig(files: Sequence[Path], context: str | None = None) -> Connec
     where = os.pathsep.join(str(file) for file in files)
     name = context or merged["current-context"]
     if not name:
-        raise ConfigError(f"{where} has no current-context: choose one with `kubectl config use-context` or --context")
+        raise KubeconfigError(
+            f"{where} has no current-context: choose one with `kubectl config use-context` or --context"
+        )
     chosen = _named(merged, "contexts", "context", name, where)
     cluster = _named(merged, "clusters", "cluster", chosen.get("cluster"), where)
     user = _named(merged, "users", "user", chosen["user"], where) if chosen.get("user") else {}
     server = str(cluster.get("server") or "").rstrip("/")
     if not server.startswith(("http://", "https://")):
-        raise ConfigError(f"{where}: cluster {chosen.get('cluster')!r} has no server address")
+        raise KubeconfigError(f"{where}: cluster {chosen.get('cluster')!r} has no server address")
     ca_pem = _pem(cluster, "certificate-authority", where)
     tls = None
     if server.startswith("https://"):
@@ -131,7 +133,7 @@ def tls_context(
     try:
         context = ssl.create_default_context(cadata=ca_pem)
     except ssl.SSLError as error:
-        raise ConfigError(f"the kubeconfig's certificate-authority is no PEM certificate: {error}") from error
+        raise KubeconfigError(f"the kubeconfig's certificate-authority is no PEM certificate: {error}") from error
     # Python >= 3.13 demands extensions that the CAs of many clusters lack, and that no other Kubernetes client demands.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not verify:
@@ -150,7 +152,7 @@ def load_client_certificate(context: ssl.SSLContext, certificate: str, key: str)
             file.write(certificate.rstrip() + "\n" + key.rstrip() + "\n")
         context.load_cert_chain(name)
     except ssl.SSLError as error:
-        raise ConfigError(f"the client certificate and its key do not fit together: {error}") from error
+        raise KubeconfigError(f"the client certificate and its key do not fit together: {error}") from error
     finally:
         Path(name).unlink(missing_ok=True)
 
@@ -162,11 +164,11 @@ def _merge(files: Sequence[Path]) -> dict[str, Any]:
         try:
             document = yaml.safe_load(file.read_text()) or {}
         except OSError as error:
-            raise ConfigError(f"cannot read the kubeconfig {file}: {error.strerror}") from error
+            raise KubeconfigError(f"cannot read the kubeconfig {file}: {error.strerror}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the kubeconfig {file} is no YAML: {error}") from error
+            raise KubeconfigError(f"the kubeconfig {file} is no YAML: {error}") from error
         if not isinstance(document, dict):
-            raise ConfigError(f"the kubeconfig {file} is no mapping")
+            raise KubeconfigError(f"the kubeconfig {file} is no mapping")
         merged["current-context"] = merged["current-context"] or document.get("current-context")
         for section, key in (("contexts", "context"), ("clusters", "cluster"), ("users", "user")):
             for entry in document.get(section) or ():
@@ -189,7 +191,7 @@ def _named(merged: Mapping[str, Any], section: str, noun: str, name: str | None,
     entries: dict[str, dict[str, Any]] = merged[section]
     if name not in entries:
         known = ", ".join(sorted(map(str, entries))) or "none"
-        raise ConfigError(f"{where} has no {noun} {name!r} (it has: {known})")
+        raise KubeconfigError(f"{where} has no {noun} {name!r} (it has: {known})")
     return entries[name]
 
 
@@ -200,7 +202,7 @@ def _pem(entry: Mapping[str, Any], key: str, where: str) -> str | None:
         try:
             return base64.b64decode(data, validate=False).decode()
         except (binascii.Error, UnicodeDecodeError) as error:
-            raise ConfigError(f"{where}: {key}-data is no base64: {error}") from error
+            raise KubeconfigError(f"{where}: {key}-data is no base64: {error}") from error
     return _read(Path(entry[key])) if entry.get(key) else None
 
 
@@ -208,7 +210,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text()
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise KubeconfigError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _credentials(
@@ -249,12 +251,12 @@ def _legacy_provider(files: Sequence[Path], context: str) -> Credentials:
     try:
         from kubernetes import client, config
     except ImportError as error:
-        raise ConfigError("this kubeconfig uses an auth-provider: install `levada[operator]` to use it") from error
+        raise KubeconfigError("this kubeconfig uses an auth-provider: install `levada[operator]` to use it") from error
     configuration = client.Configuration()
     config.load_kube_config(  # type: ignore[no-untyped-call] # the package is untyped
         config_file=os.pathsep.join(map(str, files)), context=context, client_configuration=configuration
     )
     header = configuration.get_api_key_with_prefix("authorization")
     if not header:
-        raise ConfigError("the kubeconfig's auth-provider gave no token: log in again with your provider's tool")
+        raise KubeconfigError("the kubeconfig's auth-provider gave no token: log in again with your provider's tool")
     return StaticHeader(header)

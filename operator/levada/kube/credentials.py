@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from levada.kube.errors import ConfigError
+from levada.kube.errors import KubeconfigError
 
 TOKEN_FILE_MAX_AGE_S = (
     60.0  # kubelet replaces a projected token when 80 % of its life is over; a minute is early enough
@@ -80,7 +80,7 @@ class TokenFile:
             try:
                 self._token = self.path.read_text().strip()
             except OSError as error:
-                raise ConfigError(f"cannot read the token file {self.path}: {error.strerror}") from error
+                raise KubeconfigError(f"cannot read the token file {self.path}: {error.strerror}") from error
             self._read_at_s = time.monotonic()
         return f"Bearer {self._token}"
 
@@ -133,7 +133,7 @@ class ExecPlugin:
             )
         except OSError as error:
             hint = f". {self.install_hint}" if self.install_hint else ": install it, or choose another context"
-            raise ConfigError(
+            raise KubeconfigError(
                 f"the credential plugin {self.command!r} cannot be started ({error.strerror}){hint}"
             ) from error
         try:
@@ -141,12 +141,12 @@ class ExecPlugin:
         except TimeoutError:
             process.kill()
             await process.wait()
-            raise ConfigError(
+            raise KubeconfigError(
                 f"the credential plugin {self.command!r} gave no answer in {PLUGIN_TIMEOUT_S:.0f} s"
             ) from None
         if process.returncode:
             text = err.decode(errors="replace").strip()[-500:]
-            raise ConfigError(
+            raise KubeconfigError(
                 f"the credential plugin {self.command!r} failed with exit code {process.returncode}: {text}"
             )
         self._accept(out)
@@ -155,13 +155,15 @@ class ExecPlugin:
         try:
             status = json.loads(out)["status"]
         except (ValueError, KeyError, TypeError):
-            raise ConfigError(
+            raise KubeconfigError(
                 f"the credential plugin {self.command!r} printed no ExecCredential with a status"
             ) from None
         certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")
         self._token = status.get("token")
         if not self._token and not (certificate and key):
-            raise ConfigError(f"the credential plugin {self.command!r} gave neither a token nor a client certificate")
+            raise KubeconfigError(
+                f"the credential plugin {self.command!r} gave neither a token nor a client certificate"
+            )
         if certificate and key and self.on_certificate:
             self.on_certificate(certificate, key)
         expiry = status.get("expirationTimestamp")

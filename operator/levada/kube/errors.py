@@ -3,7 +3,7 @@
 ::
 
     KubeError
-    ├── ConfigError            the kubeconfig cannot be used: the user must change it
+    ├── KubeconfigError        the kubeconfig cannot be used: the user must change it
     ├── ConnectionLost         no answer: a write may or may not have happened. Read again, then decide
     └── ApiError               the server answered and refused
         ├── Unauthorized       401: the credentials are wrong or too old
@@ -29,7 +29,7 @@ class KubeError(Exception):
     """Anything that this room raises on purpose."""
 
 
-class ConfigError(KubeError):
+class KubeconfigError(KubeError):
     """The kubeconfig (or the in-cluster account) cannot be used. The message names the file and the fix."""
 
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from levada.kube import ConfigError, config
+from levada.kube import KubeconfigError, config
 from levada.kube.credentials import Anonymous, ExecPlugin, StaticHeader, TokenFile
 
 
@@ -107,7 +107,7 @@ async def test_token_file_wins_and_is_read_again(tmp_path):
 
 
 async def test_a_missing_token_file_is_said(tmp_path):
-    with pytest.raises(ConfigError, match="cannot read the token file"):
+    with pytest.raises(KubeconfigError, match="cannot read the token file"):
         await TokenFile(tmp_path / "none").header()
 
 
@@ -140,16 +140,16 @@ def test_several_files_are_merged_and_the_first_wins(tmp_path, monkeypatch):
     ],
 )
 def test_what_is_missing_is_named(tmp_path, case, change, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(KubeconfigError, match=message):
         config.load(kubeconfig(tmp_path, **change))
 
 
 def test_rubbish_is_named(tmp_path):
     (tmp_path / "config").write_text("a: [")
-    with pytest.raises(ConfigError, match="is no YAML"):
+    with pytest.raises(KubeconfigError, match="is no YAML"):
         config.load(tmp_path / "config")
     (tmp_path / "config").write_text("- a")
-    with pytest.raises(ConfigError, match="is no mapping"):
+    with pytest.raises(KubeconfigError, match="is no mapping"):
         config.load(tmp_path / "config")
 
 
@@ -157,12 +157,12 @@ def test_nothing_to_load_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ConfigError, match="levada cluster up"):
+    with pytest.raises(KubeconfigError, match="levada cluster up"):
         config.load()
-    with pytest.raises(ConfigError, match="does not exist"):
+    with pytest.raises(KubeconfigError, match="does not exist"):
         config.load(tmp_path / "nope")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nope"))
-    with pytest.raises(ConfigError, match="KUBECONFIG names"):
+    with pytest.raises(KubeconfigError, match="KUBECONFIG names"):
         config.load()
 
 
@@ -234,12 +234,12 @@ async def test_exec_plugin_with_a_certificate(tmp_path, pems):
     ],
 )
 async def test_exec_plugin_failures_are_named(tmp_path, body, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(KubeconfigError, match=message):
         await ExecPlugin(str(plugin(tmp_path, body))).header()
 
 
 async def test_a_missing_plugin_shows_its_install_hint():
-    with pytest.raises(ConfigError, match=r"cannot be started .* get it at example"):
+    with pytest.raises(KubeconfigError, match=r"cannot be started .* get it at example"):
         await ExecPlugin("levada-no-such-plugin", install_hint="get it at example").header()
 
 
@@ -251,9 +251,9 @@ def test_tls_switches(tmp_path, pems):
 
 
 def test_a_bad_certificate_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="certificate-authority is no PEM"):
+    with pytest.raises(KubeconfigError, match="certificate-authority is no PEM"):
         config.load(kubeconfig(tmp_path, cluster={"certificate-authority-data": b64("nonsense")}))
-    with pytest.raises(ConfigError, match="do not fit together"):
+    with pytest.raises(KubeconfigError, match="do not fit together"):
         config.tls_context(client_certificate="nonsense", client_key="nonsense")
 
 

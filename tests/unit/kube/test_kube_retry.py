@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from levada.kube.errors import ConfigError, ConnectionLost, from_status
+from levada.kube.errors import ConnectionLost, KubeconfigError, from_status
 from levada.kube.retry import RetryPolicy, jittered_s, next_delay_s, parse_retry_after
 
 POLICY = RetryPolicy(tries=3, base_s=0.1, cap_s=1.0)
@@ -21,7 +21,7 @@ POLICY = RetryPolicy(tries=3, base_s=0.1, cap_s=1.0)
         ("a read of nothing", from_status(404, {}), True, False),
         ("a conflict", from_status(409, {}), False, False),
         ("an invalid object", from_status(422, {}), False, False),
-        ("an unusable kubeconfig", ConfigError("no"), True, False),
+        ("an unusable kubeconfig", KubeconfigError("no"), True, False),
     ],
 )
 def test_what_may_be_repeated(case, error, is_read, repeats):
