@@ -11,18 +11,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from levada.cluster import build, downloads
+from levada.cluster.errors import BinariesUnavailableError, DownloadError
+from levada.cluster.files import locked
 from levada.cluster.layout import default_cache
 from levada.cluster.state import COMPONENTS, ETCD
 
 KUBERNETES_VERSION: Final = "1.36.3"
 ETCD_VERSION: Final = "3.6.8"
 KUBECTL: Final = "kubectl"
+ALL: Final = (*COMPONENTS, KUBECTL)
 ASSETS_VARIABLE: Final = "KUBEBUILDER_ASSETS"
 
 Progress = Callable[[str], None]
 
 _MINOR: Final = re.compile(r"v?(\d+)\.(\d+)\.\d+")
 _PINNED_MINOR: Final = int(KUBERNETES_VERSION.split(".")[1])
+_FETCH_SECONDS: Final = 1800.0
 _KUBECTL_SKEW: Final = 1  # what Kubernetes supports between kubectl and API server
 
 
@@ -35,7 +40,7 @@ def locate(progress: Progress = lambda _: None, cache: Path | None = None) -> di
     """The binaries that are on this machine already."""
     found: dict[str, Path] = {}
     assets = os.environ.get(ASSETS_VARIABLE)
-    for name in (*COMPONENTS, KUBECTL):
+    for name in ALL:
         path = (assets and _from_assets(Path(assets), name, progress)) or _executable(cache_folder(cache) / name)
         if path:
             found[name] = path
@@ -79,5 +84,61 @@ def kubectl_from_path(environ: Mapping[str, str]) -> Path | None:
     return Path(found).absolute() if minor is not None and abs(minor - _PINNED_MINOR) <= _KUBECTL_SKEW else None
 
 
-def ensure(progress: Progress, cache: Path | None = None) -> dict[str, Path]:
-    return locate(progress, cache)
+def ensure(progress: Progress = lambda _: None, cache: Path | None = None) -> dict[str, Path]:
+    """All binaries, fetched or built if they are not here yet.
+
+    Raises:
+        BinariesUnavailableError: says for each source why it could not give them.
+    """
+    found = locate(progress, cache)
+    if not _missing(found):
+        return found
+    folder = cache_folder(cache)
+    waiting = "waiting for another process that is fetching the control plane's binaries"
+    with locked(
+        folder.with_name(f".{folder.name}.lock"), wait_seconds=_FETCH_SECONDS, on_wait=lambda: progress(waiting)
+    ):
+        _clear_leftovers(folder)
+        reasons = _fetch(cache, progress)
+    found = locate(cache=cache)
+    if missing := _missing(found):
+        raise BinariesUnavailableError(
+            f"no source has {', '.join(missing)}:\n" + "\n".join(f"- {reason}" for reason in reasons),
+            f"connect to the internet, or put the binaries into a folder and set ${ASSETS_VARIABLE}",
+        )
+    return found
+
+
+def _missing(found: Mapping[str, Path]) -> list[str]:
+    return [name for name in ALL if name not in found]
+
+
+def _fetch(cache: Path | None, progress: Progress) -> list[str]:
+    """Download what is missing, and build what cannot be downloaded. Returns why a source failed."""
+    folder = cache_folder(cache)
+    reasons: list[str] = []
+    release = downloads.Release.official(KUBERNETES_VERSION, ETCD_VERSION)
+    # One answer from a site that is away speaks for all its files: a machine without internet waits only once for each.
+    for site in ((ETCD,), tuple(name for name in ALL if name != ETCD)):
+        try:
+            for name in _missing(locate(cache=cache)):
+                if name in site:
+                    downloads.download(name, release, folder, progress)
+        except DownloadError as error:
+            reasons.append(f"download: {error}")
+            progress(f"no download: {error}")
+    if missing := _missing(locate(cache=cache)):
+        try:
+            build.build(missing, folder, cache or default_cache(), KUBERNETES_VERSION, progress)
+        except BinariesUnavailableError as error:
+            reasons.append(f"build: {error} ({error.hint})")
+    return reasons
+
+
+def _clear_leftovers(folder: Path) -> None:
+    """Remove what a fetch that was killed has left. The caller holds the lock, so nobody is writing."""
+    for leftover in folder.glob(".*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)

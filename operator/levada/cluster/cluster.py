@@ -26,8 +26,8 @@ _POLL_SECONDS: Final = 0.05
 _PORT_TRIES: Final = 5
 # The API server first answers its open requests; its clients reconnect anyway.
 _GRACE_SECONDS: Final = {ETCD: 10.0, API_SERVER: 5.0, CONTROLLER_MANAGER: 5.0, SCHEDULER: 5.0}
-# etcd and the API server start together and find each other; the others would only fill their logs with errors.
-_STAGES: Final = ((ETCD, API_SERVER), (CONTROLLER_MANAGER, SCHEDULER))
+# Each stage needs the one before: started together, the API server would wait a second after its first refused connection.
+_STAGES: Final = ((ETCD,), (API_SERVER,), (CONTROLLER_MANAGER, SCHEDULER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,11 @@ class Cluster:
     def kubeconfig(self) -> Path:
         """The administrator's kubeconfig."""
         return self.layout.kubeconfig
+
+    @property
+    def exists(self) -> bool:
+        """Whether the cluster has been up before and was not deleted since."""
+        return self.layout.directory.exists()
 
     @property
     def url(self) -> str:
@@ -116,17 +121,20 @@ class Cluster:
                     progress(f"{error}; choosing another one")
         progress(f"cluster {self.name!r} is up at {self.url} ({time.monotonic() - begun:.1f} s)")
 
-    def down(self, *, delete: bool = False) -> None:
+    def down(self, *, delete: bool = False, progress: Progress = lambda _: None) -> None:
         """Stop everything. The data stays, unless it is to be deleted or the cluster is ephemeral."""
-        if not self.layout.directory.exists():
+        if not self.exists:
             return
-        with self._locked():
-            known = self._known_ephemeral()
+        begun = time.monotonic()
+        with self._locked(progress):
+            forget = delete or self._known_ephemeral()
             # The database last: whoever writes to it goes first.
             for component in reversed(COMPONENTS):
-                self._stop(component, grace_seconds=0 if known or delete else _GRACE_SECONDS[component])
-            if known or delete:
-                shutil.rmtree(self.layout.directory)
+                self._stop(component, grace_seconds=0 if forget else _GRACE_SECONDS[component])
+            if forget:
+                shutil.rmtree(self.layout.directory, ignore_errors=not self.exists)
+        fate = "and its data are gone" if forget else f"is down; its data stays in {self.layout.data}"
+        progress(f"cluster {self.name!r} {fate} ({time.monotonic() - begun:.1f} s)")
 
     def status(self) -> list[ComponentStatus]:
         """Every component, whether it runs and whether it is healthy."""

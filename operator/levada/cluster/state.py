@@ -28,10 +28,10 @@ PORTS_OF: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the control plane behaves. None leaves the component's own default."""
+    """How the control plane behaves. None: the default."""
 
     kube_api_qps: int | None = None
-    """Requests a second that controller-manager and scheduler allow themselves (their default is 20)."""
+    """Requests a second that controller-manager and scheduler allow themselves (default 100)."""
     node_grace_seconds: int | None = None
     """How long a node may be silent before it counts as lost (default 50)."""
     unreachable_toleration_seconds: int | None = None
