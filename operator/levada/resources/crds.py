@@ -163,7 +163,8 @@ def schema_of(kind: Kind) -> dict[str, Any]:
         "properties": {
             "apiVersion": {"type": "string", "description": "Version of the schema that the object is written in."},
             "kind": {"type": "string", "description": "Kind of the object."},
-            "metadata": {"type": "object"},
+            # The rules on the name point at it in their messages.
+            "metadata": {"type": "object", "properties": {"name": {"type": "string"}}},
             "spec": properties["spec"],
             "status": without_defaults(properties["status"]),
         },

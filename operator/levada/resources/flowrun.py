@@ -24,6 +24,12 @@ from levada.resources.names import MAX_ATTEMPTS_KEPT, MAX_TASK_ROWS
 from levada.resources.phases import RunPhase, TaskState
 
 TaskId = Annotated[str, Field(min_length=1, max_length=256)]
+# The API server compares free maps wrongly in CEL (one key renamed, and they are equal), but a map of free values rightly.
+RunParameters = Annotated[
+    Parameters,
+    Field(json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True, "nullable": True}}),
+]
+
 Seconds = float
 """A measured time. No minimum: two clocks may disagree, and a status must not be refused for that."""
 
@@ -32,7 +38,7 @@ class FlowRunSpec(Model):
     """The order to run a deployment once."""
 
     deployment_ref: LevadaRef = Field(description="The Deployment to run, in this namespace. Cannot change.")
-    parameters: Parameters = Field(
+    parameters: RunParameters = Field(
         default_factory=dict,
         description="Arguments laid over those of the Deployment; at most 64 KiB as JSON. Cannot change.",
     )

@@ -50,6 +50,8 @@ ENV_TERMINATION_LOG: Final = "LEVADA_TERMINATION_LOG"
 ENV_CREATED_AT: Final = "LEVADA_CREATED_AT"
 ENV_RETRIES_LEFT: Final = "LEVADA_RETRIES_LEFT"
 ENV_GRACE_SECONDS: Final = "LEVADA_GRACE_SECONDS"
+# A FlowRun may be deleted and made anew under the same name while the old pod is still leaving: the uid tells them apart.
+ENV_RUN_UID: Final = "LEVADA_RUN_UID"
 
 # Where the container finds them. An agent has no mount namespace and rewrites these prefixes to folders of the pod.
 CODE_DIR: Final = "/var/run/levada/code"

@@ -35,10 +35,12 @@ def name_rules(kind: str) -> list[Rule]:
         rule(
             f"size(self.metadata.name) <= {MAX_NAME_LENGTH}",
             f"the name of a {kind} has at most {MAX_NAME_LENGTH} characters, because Jobs, Pods and labels are named after it: choose a shorter metadata.name",
+            fieldPath=".metadata.name",
         ),
         rule(
             "!self.metadata.name.contains('.')",
             f"the name of a {kind} has no dots, because Pods are named after it: use lower-case letters, digits and '-' in metadata.name",
+            fieldPath=".metadata.name",
         ),
     ]
 
@@ -187,7 +189,12 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
             ),
         ],
         "spec": [
-            fixed("parameters", NEW_RUN),
+            # Parameters can be compared only as part of the whole: see RunParameters. So they could change in the one
+            # request that cancels, where they no longer matter.
+            rule(
+                "self.cancel != oldSelf.cancel || self == oldSelf",
+                f"a FlowRun is an order: of its spec only cancel can change. For other parameters, {NEW_RUN}",
+            ),
             fixed("scheduledTime", NEW_RUN),
             fixed("retryOf", NEW_RUN),
         ],

@@ -30,6 +30,7 @@ PLAIN: Final = frozenset(
         "maxItems",
         "minProperties",
         "maxProperties",
+        "nullable",
     }
 )
 DROPPED: Final = frozenset({"title", "$defs", "$ref", "additionalProperties"})
