@@ -1,0 +1,319 @@
+"""The reporter: says in the FlowRun's status what happens to the run, without ever holding the run up.
+
+The engine calls from any thread and only marks the board. One flusher thread sends what has changed since the last patch
+that the API server acknowledged: the first report at once, then at most one merge patch a second. When the API server is
+away the board simply gets newer, and one patch says it all when it is back. The last report is sent by the main thread, which waits
+for it.
+
+Every patch carries the resourceVersion that it is based on. So "was my last patch carried out?" is never guessed: the
+FlowRun is read again, and what it says is the base of the next patch.
+
+When the API server refuses a body, the next one says less (`_LEVELS`): rows go first, the phase never.
+"""
+
+import json
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from levada.engine.reporter import TaskReport
+from levada.resources.names import MAX_MESSAGE_CHARS
+from levada.resources.phases import RunPhase, is_terminal
+from levada.runner.api import ApiProblem, Conflict, NotAllowed, Rejected, RunApi, RunGone, Unreachable
+from levada.runner.outcome import Outcome
+from levada.runner.rows import Board, Limit
+from levada.runner.status import (
+    ESSENTIAL,
+    Identity,
+    Json,
+    Standing,
+    View,
+    end_fields,
+    judge,
+    merge_patch,
+    merged,
+    start_fields,
+    started_before,
+)
+from levada.runner.text import bounded, time_text
+
+log = logging.getLogger("levada.runner")
+
+# How much of the rows is said, from all that fits to none. The level after the last says only the essential.
+_LEVELS: Final = (Limit(), Limit(250, 128 * 1024), Limit(0, 0))
+# A larger last report is sent in two parts, the end of the run first.
+_SPLIT_BYTES: Final = 128 * 1024
+_MAX_BACKOFF_SECONDS: Final = 10.0
+# How long the last report is tried against an API server that refuses this process' token or rights.
+_REFUSED_SECONDS: Final = 30.0
+
+
+class ClusterReporter:
+    """Reports one attempt to its FlowRun. `on_lost(why)` is called once, from the flusher, when the run is no longer ours."""
+
+    def __init__(
+        self,
+        api: RunApi,
+        me: Identity,
+        on_lost: Callable[[str], None],
+        *,
+        interval_seconds: float = 1.0,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._api = api
+        self._me = me
+        self._on_lost = on_lost
+        self._interval_seconds = interval_seconds
+        self._now = now
+        # Written by the engine's threads, one atomic operation each: a signal that raises in the middle of the engine must
+        # find no lock held and nothing half done.
+        self._told: deque[TaskReport] = deque()
+        self._once: Json = start_fields(me)
+        self._stages: Json = {}
+        # Used by one thread at a time: main before `start` and after the flusher has been joined, else the flusher.
+        self._board = Board()
+        self._view: View | None = None
+        self._standing: Standing | None = None
+        self._why = ""
+        self._greeted = False
+        self._level = 0
+        self._failures = 0
+        self._changed = threading.Event()
+        self._closing = threading.Event()
+        self._flusher = threading.Thread(target=self._flush_for_ever, name="levada-reporter", daemon=True)
+
+    # --- told by the engine, from any thread
+
+    def task_changed(self, report: TaskReport) -> None:
+        """Note it."""
+        self._told.append(report)
+        self._changed.set()
+
+    def flow_changed(self, phase: RunPhase, message: str) -> None:
+        """Show what the flow says while it runs. Its end comes by `finish`, which knows more."""
+        if is_terminal(phase):
+            return
+        self._once["message"] = bounded(message, MAX_MESSAGE_CHARS) or None
+        self._changed.set()
+
+    # --- told by the runner, from the main thread
+
+    @property
+    def why(self) -> str:
+        """Why the run is not ours to run, or to report; empty while it is."""
+        return self._why
+
+    @property
+    def progress(self) -> str | None:
+        """Tasks done of tasks known, as of the last report."""
+        return self._board.progress
+
+    def stage(self, name: str, seconds: float) -> None:
+        """Note where time went; sent with whatever is sent next."""
+        self._stages[name] = round(max(0.0, seconds), 3)
+
+    def greet(self, *, unreachable_seconds: float, refused_seconds: float) -> Standing:
+        """Report the start, and learn whether this process may run the attempt.
+
+        An API server that is away does not hold the run up for long: the answer is OURS then, and the report follows.
+
+        Raises:
+            NotAllowed: it answers, and still refuses this process after `refused_seconds`.
+        """
+        begin = time.monotonic()
+        while True:
+            try:
+                self._step()
+            except RunGone:
+                return Standing.LOST
+            except Rejected as problem:
+                log.warning("The first report was refused, the run goes on: %s", problem)
+                return Standing.OURS
+            except ApiProblem as problem:
+                delay = self._after(problem)
+                patience = refused_seconds if isinstance(problem, NotAllowed) else unreachable_seconds
+                if time.monotonic() - begin + delay > patience:
+                    if isinstance(problem, NotAllowed):
+                        raise
+                    return Standing.OURS
+                time.sleep(delay)
+            else:
+                return self._standing or Standing.OURS
+
+    def start(self) -> None:
+        """Begin to send what the engine tells."""
+        self._flusher.start()
+
+    def finish(self, outcome: Outcome, seconds_left: Callable[[], float]) -> bool:
+        """Send the last report. Return whether the run's end stands in the status.
+
+        False also where the end is not ours to tell: an interrupted attempt whose run nobody cancelled.
+        """
+        self._close_flusher()
+        end = self._now()
+        if outcome.interrupted:
+            self._view = None  # was the run cancelled? Only a fresh look tells
+        refused_until = time.monotonic() + _REFUSED_SECONDS
+        while True:
+            self._api.timeout_seconds = min(10.0, max(1.0, seconds_left()))
+            try:
+                done = self._last_step(outcome, end)
+                if done is not None:
+                    return done
+            except RunGone as problem:
+                self._after(problem)
+                return False
+            except ApiProblem as problem:
+                delay = self._after(problem)
+                left = seconds_left()
+                if isinstance(problem, NotAllowed):
+                    left = min(left, refused_until - time.monotonic())
+                if delay >= left or self._level > len(_LEVELS):
+                    log.error("The last report did not get through: %s", problem)
+                    return False
+                time.sleep(delay)
+
+    # --- one exchange with the API server
+
+    def _step(self) -> None:
+        """Send what has changed."""
+        if not self._may_send():
+            return
+        once = dict(self._once)
+        self._send(self._standing_fields() | once)
+        for key, value in once.items():
+            if self._once.get(key) is value:
+                self._once.pop(key, None)
+
+    def _last_step(self, outcome: Outcome, end: datetime) -> bool | None:
+        """One try of the last report. Return what `finish` returns, or None: there is more to say."""
+        view = self._look()
+        told = self._is_told(outcome, end, view)
+        if self._standing is Standing.LOST:
+            return told
+        rows_too = self._level < len(_LEVELS)
+        rows = self._standing_fields() | {"currentTask": None} if rows_too else {}
+        if told or self._standing is Standing.ENDED or (outcome.interrupted and not view.cancelling):
+            # The end is told, or not ours to tell. The rows of the tasks are.
+            self._send(rows)
+            return told
+        fields = end_fields(outcome, self._me, end, cancelling=view.cancelling)
+        if not rows_too:
+            self._send({key: fields[key] for key in ESSENTIAL})
+            return True
+        wanted = rows | fields
+        if is_terminal(fields["phase"]) and len(json.dumps(merge_patch(view.status, wanted))) > _SPLIT_BYTES:
+            del wanted["tasks"]
+        self._send(wanted)
+        return True if "tasks" in wanted else None
+
+    def _is_told(self, outcome: Outcome, end: datetime, view: View) -> bool:
+        """Whether the end that the status shows is ours: of a patch whose answer was lost, or of the first of two parts."""
+        if view.phase == RunPhase.RETRYING:
+            return outcome.retried and view.status.get("podName") == self._me.pod
+        return is_terminal(view.phase) and view.status.get("completionTime") == time_text(end)
+
+    def _may_send(self) -> bool:
+        """Look where we stand. The start is not reported to a run that is being cancelled."""
+        self._look()
+        if self._standing is Standing.CANCEL:
+            return self._greeted
+        return self._standing is Standing.OURS
+
+    def _look(self) -> View:
+        """Return the FlowRun as last shown; read it if that is not known."""
+        if self._view is None:
+            self._learn(self._api.read())
+        assert self._view is not None
+        return self._view
+
+    def _send(self, wanted: Json) -> None:
+        view = self._look()
+        patch = merge_patch(view.status, wanted)
+        if patch:
+            answer = self._api.patch_status(patch, view.resource_version)
+            self._greeted = self._greeted or "phase" in patch
+            # Not the answer's status: a field that this API server does not know would be sent for ever.
+            self._learn(answer, merged(view.status, patch))
+
+    def _learn(self, run: Json, status: Json | None = None) -> None:
+        """Take in what the API server showed."""
+        shown = View.of(run)
+        self._standing, self._why = judge(shown, self._me)
+        if not self._greeted and started_before(shown, self._me):
+            self._standing = Standing.LOST
+            self._why = f"Pod {self._me.pod} has already run attempt {self._me.attempt} of FlowRun {self._me.run} once."
+        known = shown.status if status is None else status | {key: shown.status.get(key) for key in ("phase", "attempt", "podName")}
+        self._view = View(shown.resource_version, shown.cancel, known)
+        if self._failures:
+            log.info("The API server answers again.")
+        self._failures = 0
+
+    def _standing_fields(self) -> Json:
+        while self._told:
+            self._board.apply(self._told.popleft())
+        limit = _LEVELS[min(self._level, len(_LEVELS) - 1)]
+        return self._board.status(limit) | {"stages": dict(self._stages)}
+
+    def _after(self, problem: ApiProblem) -> float:
+        """Take in a failure, and return how long to wait before the next try."""
+        if isinstance(problem, RunGone):
+            self._standing, self._why = Standing.LOST, f"FlowRun {self._me.run} has been deleted."
+            return 0.0
+        if isinstance(problem, Rejected):
+            self._level = min(self._level + 1, len(_LEVELS) + 1)
+            if self._level > len(_LEVELS):
+                return _MAX_BACKOFF_SECONDS
+            log.warning("The API server refused a report; the next one says less: %s", problem)
+            return 0.0
+        self._view = None
+        if isinstance(problem, Conflict):
+            return random.uniform(0.0, 0.05)  # noqa: S311 - jitter
+        self._failures += 1
+        if self._failures == 1:
+            log.warning("%s The run goes on and is reported later.", problem)
+        delay = max(backoff_seconds(self._failures, random.random()), 1.0 if isinstance(problem, NotAllowed) else 0.0)  # noqa: S311
+        asked = problem.retry_after_seconds if isinstance(problem, Unreachable) else 0.0
+        return max(delay, min(asked, 3 * _MAX_BACKOFF_SECONDS))
+
+    # --- the flusher
+
+    def _close_flusher(self) -> None:
+        self._closing.set()
+        self._changed.set()
+        if self._flusher.ident is not None:
+            self._flusher.join()
+
+    def _flush_for_ever(self) -> None:
+        """Send when something has changed, at most once per interval, until the end or until the run is lost."""
+        next_at = time.monotonic() + (self._interval_seconds if self._greeted else 0.0)
+        while True:
+            self._changed.wait()
+            if self._closing.wait(max(0.0, next_at - time.monotonic())):
+                return
+            self._changed.clear()
+            next_at = time.monotonic() + self._interval_seconds
+            try:
+                self._step()
+            except ApiProblem as problem:
+                self._changed.set()
+                next_at = max(next_at, time.monotonic() + self._after(problem))
+            except Exception:
+                # A defect of ours must not end the reports of a healthy flow.
+                log.exception("A report failed.")
+                self._view = None
+                self._changed.set()
+                next_at = time.monotonic() + _MAX_BACKOFF_SECONDS
+            if self._standing in {Standing.LOST, Standing.ENDED}:
+                self._on_lost(self._why)
+                return
+
+
+def backoff_seconds(failures: int, luck: float) -> float:
+    """Return the wait after so many failures in a row: doubled each time, and spread, so that runs do not come back in step."""
+    return min(_MAX_BACKOFF_SECONDS, 0.25 * 2.0 ** min(failures - 1, 10)) * (0.5 + luck / 2)

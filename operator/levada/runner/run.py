@@ -1,0 +1,168 @@
+"""The life of a run's process, from the first look at its FlowRun to the last report.
+
+    settings → greet (may this attempt run, here?) → load the code → validate and run → report → termination message
+
+Every way out of the middle is an `Outcome`, so there is one ending for a flow that failed, code that does not load, a signal, and
+a defect of ours. The exit code is 0 if and only if the flow completed.
+"""
+
+import json
+import logging
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from levada.engine.run import run_flow
+from levada.engine.tracebacks import summary
+from levada.logging import prepare as prepare_logging
+from levada.resources.phases import RunPhase
+from levada.runner.api import NotAllowed, RunApi
+from levada.runner.code import CodeError, load_flow
+from levada.runner.outcome import Outcome, failed, interrupted, outcome_of, termination_message, with_retry
+from levada.runner.process import exit_soon, prepare_output, started_at
+from levada.runner.report import ClusterReporter
+from levada.runner.settings import Settings, SettingsError, settings_from, termination_log_from
+from levada.runner.status import Identity, Standing
+from levada.runner.stop import Stop
+
+log = logging.getLogger("levada.runner")
+
+# A run does not wait longer for an API server that is away: it starts, and reports when the server is back.
+UNREACHABLE_SECONDS: Final = 10.0
+# Just after its start an API server refuses everybody for a moment, until it has read roles and policies.
+REFUSED_SECONDS: Final = 30.0
+# How long the end of a run waits to be reported.
+LAST_REPORT_SECONDS: Final = 120.0
+
+
+def main() -> int:
+    """Run one attempt and return the exit code."""
+    started = started_at()
+    prepare_output()
+    try:
+        settings = settings_from(os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        _leave_words(termination_log_from(os.environ), failed("BadEnvironment", str(error)), None, reported=False)
+        return 1
+    stop = Stop(settings.grace_seconds)
+    stop.install()
+    me = Identity(settings.run, settings.attempt, settings.pod, started)
+    api = RunApi(
+        settings.api_host, settings.api_port, settings.service_account_dir, settings.namespace, settings.run
+    )
+    reporter = ClusterReporter(api, me, stop.ask)
+    attempt = Attempt(settings, reporter, stop, started)
+    outcome = with_retry(attempt.live(), settings.retries_left)
+    code = 0 if outcome.phase is RunPhase.COMPLETED else 1
+    attempt.tell(outcome)
+    exit_soon(code)
+    return code
+
+
+class Attempt:
+    """One attempt of the run: this process, once."""
+
+    def __init__(self, settings: Settings, reporter: ClusterReporter, stop: Stop, started: datetime) -> None:
+        self._settings = settings
+        self._reporter = reporter
+        self._stop = stop
+        self._started = started
+        # From the start of the process to here: Python and this package.
+        self._boot_seconds = (datetime.now(UTC) - started).total_seconds()
+        self._may_report = True
+
+    def live(self) -> Outcome:
+        """Do the work and return how it ended. Never raises: whatever happens is an outcome."""
+        try:
+            try:
+                return self._greet() or self._run()
+            finally:
+                self._stop.only_note()
+        except CodeError as error:
+            prepare_logging()
+            log.error("%s: %s", error.reason, error)  # noqa: TRY400 - the author's traceback has been printed
+            return failed(error.reason, str(error))
+        except KeyboardInterrupt:
+            return interrupted(self._stop.why)
+        except Exception as error:
+            prepare_logging()
+            log.exception("The runner itself failed; please report this.")
+            return Outcome(RunPhase.FAILED, "RunnerError", summary(error), worth_retrying=True)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Report the end, to the status and to the kubelet."""
+        words, reporter = self._settings.termination_log, self._reporter
+        if not self._may_report:
+            _leave_words(words, outcome, None, reported=False)
+            return
+        # Before the report, because a process that is being killed may not come to write it afterwards.
+        _leave_words(words, outcome, reporter.progress, reported=False)
+        reported = reporter.finish(outcome, lambda: self._stop.seconds_left(LAST_REPORT_SECONDS))
+        _leave_words(words, outcome, reporter.progress, reported=reported)
+        if not reported and reporter.why:
+            log.warning("Not reported: %s", reporter.why)
+
+    def _greet(self) -> Outcome | None:
+        """Report the start; an outcome if there is nothing to run."""
+        created = self._settings.created_at
+        if created:
+            self._reporter.stage("waitSeconds", (self._started - created).total_seconds())
+        try:
+            standing = self._reporter.greet(unreachable_seconds=UNREACHABLE_SECONDS, refused_seconds=REFUSED_SECONDS)
+        except NotAllowed as problem:
+            self._may_report = False
+            prepare_logging()
+            log.error("The API server does not let this pod report to its FlowRun: %s", problem)  # noqa: TRY400
+            hint = "Is the namespace set up for runs (service account, role, admission policy)?"
+            return failed("StatusRefused", f"The run was not started, because it could not report: {problem} {hint}")
+        if standing is Standing.OURS:
+            return None
+        prepare_logging()
+        log.warning("Nothing is run: %s", self._reporter.why)
+        self._may_report = standing is Standing.CANCEL
+        return interrupted(self._reporter.why)
+
+    def _run(self) -> Outcome:
+        """Load and run the flow."""
+        settings, reporter = self._settings, self._reporter
+        reporter.start()
+        loading = time.perf_counter()
+        flow = load_flow(settings.entrypoint, settings.code_dir)
+        loaded = time.perf_counter()
+        reporter.stage("importSeconds", self._boot_seconds + loaded - loading)
+        try:
+            parameters = parameters_from(settings.parameters_json)
+        except ValueError as error:
+            return failed("InvalidParameters", str(error))
+        try:
+            state = run_flow(flow, parameters, reporter=reporter, run_name=settings.run)
+        finally:
+            reporter.stage("userSeconds", time.perf_counter() - loaded)
+        return outcome_of(state, stopped=self._stop.why)
+
+
+def parameters_from(text: str) -> dict[str, Any]:
+    """Read LEVADA_PARAMETERS.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    try:
+        parameters = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"The run's parameters are no JSON: {error}.") from error
+    if not isinstance(parameters, dict):
+        raise ValueError(f"The run's parameters must be an object of names and values, not {type(parameters).__name__}.")
+    return parameters
+
+
+def _leave_words(path: Path, outcome: Outcome, progress: str | None, *, reported: bool) -> None:
+    """Write the termination message, which the kubelet shows and the operator reads if the status says nothing."""
+    try:
+        path.write_bytes(termination_message(outcome, progress, reported=reported))
+    except OSError as error:
+        log.warning("No termination message: %s", error)
