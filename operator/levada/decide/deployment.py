@@ -1,0 +1,78 @@
+"""What to do about a Deployment or a WorkQueue: say in the Ready condition whether runs can start, and if not, why."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from levada.decide import parameters
+from levada.decide.code import Signature
+from levada.decide.facts import DeploymentView, FlowView, QueueView
+from levada.decide.plan import EventSpec
+from levada.decide.readiness import READY, Verdict, ready_patch
+from levada.decide.references import is_judged, ready_condition
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """Everything known about one Deployment. `job_refused`: what the API server said to a dry run of its Job, if it said no."""
+
+    now: datetime
+    deployment: DeploymentView
+    flow: FlowView | None = None
+    signature: Signature | None = None
+    job_refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionPlan:
+    """One status write and the Events that go with it."""
+
+    status: Mapping[str, Any] | None = None
+    events: tuple[EventSpec, ...] = ()
+
+
+def decide_deployment(facts: DeploymentFacts) -> ConditionPlan:
+    """Judge the Deployment. Nothing is said while its Flow has not been judged."""
+    deployment = facts.deployment
+    if deployment.deleting or (facts.flow is not None and not is_judged(facts.flow)):
+        return ConditionPlan()
+    return ConditionPlan(
+        *ready_patch(judge(facts), status=deployment.status, generation=deployment.generation, now=facts.now)
+    )
+
+
+def judge(facts: DeploymentFacts) -> Verdict:
+    """The first thing that keeps runs of the Deployment from starting."""
+    deployment, flow = facts.deployment, facts.flow
+    if flow is None or flow.deleting:
+        return Verdict(
+            ok=False,
+            reason="FlowNotFound",
+            message=f"There is no Flow {deployment.flow!r} in namespace {deployment.namespace!r}: `kubectl get flow` lists those there are.",
+        )
+    ready = ready_condition(flow.status)
+    if ready is not None and ready.get("status") == "False":
+        words = f"{ready.get('reason')}: {ready.get('message')}"
+        return Verdict(ok=False, reason="FlowNotReady", message=f"Flow {flow.name!r} cannot be run. {words}")
+    found = parameters.problem(
+        deployment.parameters, schema=flow.parameter_schema, signature=facts.signature, complete=False
+    )
+    if found is not None:
+        return Verdict(ok=False, reason=found[0], message=found[1])
+    if facts.job_refused:
+        return Verdict(
+            ok=False, reason="InvalidPodTemplate", message=f"The API server would refuse the Job: {facts.job_refused}"
+        )
+    return READY
+
+
+def decide_queue(queue: QueueView, now: datetime) -> ConditionPlan:
+    """A WorkQueue is always usable; the condition says that it has been seen, and whether it is paused."""
+    limit = f"At most {queue.limit} runs at a time." if queue.limit is not None else "No limit."
+    verdict = (
+        Verdict(ok=True, reason="Paused", message="Starts no runs.")
+        if queue.paused
+        else Verdict(ok=True, reason="Ready", message=limit)
+    )
+    return ConditionPlan(*ready_patch(verdict, status=queue.status, generation=queue.generation, now=now))

@@ -1,0 +1,267 @@
+"""What a decision is made from: slim, frozen views of the cluster's objects, and the facts about one object with `now`.
+
+views.py makes the views from API dicts, operator/gather.py puts the facts together. If a decision needs to know something,
+it is a field here, never a call. Views leave out everything that no decision reads: thousands of them are kept in memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from levada.decide.code import Signature
+from levada.resources.names import DEFAULT_QUEUE, RUNNER_SERVICE_ACCOUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The code that a run was started with: later changes of the Flow do not reach it."""
+
+    name: str
+    generation: int
+    code_config_map: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A FlowRun, without its task rows."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    created_at: datetime
+    deployment: str
+    generation: int = 1
+    deleting: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    cancel: bool = False
+    scheduled_at: datetime | None = None
+    schedule: str = ""
+    phase: str = ""
+    reason: str = ""
+    message: str = ""
+    queue: str = ""
+    attempt: int = 0
+    attempts: tuple[Mapping[str, Any], ...] = ()
+    infrastructure_failures: int = 0
+    code_failures: int = 0
+    next_attempt_at: datetime | None = None
+    pin: Pin | None = None
+    pod_name: str = ""
+    queued_seconds: float = 0.0
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    succeeded: Mapping[str, Any] | None = None  # the condition of this name, as it stands
+
+    @property
+    def concluded(self) -> bool:
+        """Whether the failure of the current attempt is already on record, so that only its successor is missing."""
+        return any(record.get("number") == self.attempt for record in self.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A Job that carries LABEL_RUN. `entrypoint` and `code_dir` are what it told the runner: a later attempt repeats them."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    run: str
+    attempt: int
+    owner_uid: str
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    deadline_s: int | None = None
+    suspended: bool = False
+    deleting: bool = False
+    active: int = 0
+    verdict: str = ""  # "Complete" or "Failed"; a target condition counts: the pods are on their way out
+    reason: str = ""
+    message: str = ""
+    entrypoint: str = ""
+    code_dir: str = ""
+
+    @property
+    def can_make_pods(self) -> bool:
+        """Whether the Job controller may still start or keep a pod for it."""
+        return not (self.verdict or self.suspended or self.deleting)
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod of a run's Job, reduced to its flow container. `gone`: it was deleted, and this is the last that was seen."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    run: str
+    attempt: int
+    job: str
+    created_at: datetime
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    node: str = ""
+    deletion_due_at: datetime | None = None
+    gone: bool = False
+    disruption: str = ""  # reason of the DisruptionTarget condition
+    disruption_message: str = ""
+    unschedulable: str = ""  # message of PodScheduled=False
+    waiting: str = ""  # reason why a container waits: ErrImagePull, CreateContainerConfigError, ...
+    waiting_message: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    signal: int = 0
+    exit_reason: str = ""  # OOMKilled, Error, StartError, DeadlineExceeded, ...
+    termination_message: str = ""
+    failed_container: str = ""  # set when another container than the flow's is the one that failed
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing of it runs any more."""
+        return self.gone or self.phase in {"Succeeded", "Failed"}
+
+    @property
+    def running(self) -> bool:
+        """Whether the flow container has been started and has not ended, as far as the node says."""
+        return not self.finished and self.started_at is not None and self.finished_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowView:
+    """A Flow with what is known of its code."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    entrypoint: str
+    created_at: datetime
+    inline: str | None = None
+    config_map: str = ""
+    image_path: str = ""
+    parameter_schema: Mapping[str, Any] | None = None
+    status: Mapping[str, Any] = field(default_factory=dict)
+    deleting: bool = False
+
+    @property
+    def code_config_map(self) -> str:
+        """The ConfigMap that holds the code of this generation, once there is one."""
+        return str(self.status.get("codeConfigMap") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a run may start again, and how long it waits before."""
+
+    limit: int
+    delay_s: float = 10.0
+    max_delay_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView:
+    """A Deployment with its defaults filled in."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    flow: str
+    created_at: datetime
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    queue: str = DEFAULT_QUEUE
+    infrastructure: Mapping[str, Any] = field(default_factory=dict)
+    service_account: str = RUNNER_SERVICE_ACCOUNT
+    grace_s: int = 30
+    retries: RetryPolicy = RetryPolicy(limit=0)
+    infrastructure_retries: RetryPolicy = RetryPolicy(limit=3, max_delay_s=300.0)
+    timeout_s: int | None = None
+    pending_timeout_s: int = 600
+    paused: bool = False
+    status: Mapping[str, Any] = field(default_factory=dict)
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """A WorkQueue. A queue without an object has no limit."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    limit: int | None = None
+    paused: bool = False
+    priority: int = 0
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueFacts:
+    """The queue as one waiting run sees it: derived from live runs at this moment, never counted up and down."""
+
+    view: QueueView | None = None
+    holding: int = 0  # runs that hold a slot, this one not among them
+    ahead: int = 0  # waiting runs that come before this one
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator's command line and its patience add to the objects. Patience is in seconds."""
+
+    default_image: str = "levada-flow:latest"
+    # A reference that is not there may be the next line of the same `kubectl apply`.
+    reference_grace_s: float = 10.0
+    # A pod that waits longer than this gets the cause into the run's REASON column.
+    note_after_s: float = 10.0
+    # A broken image reference or missing Secret does not heal by itself; this is for the one that is being applied right now.
+    fail_fast_s: float = 60.0
+    # Kubernetes tells of a pod and of its Job on two watches: the Job's verdict may come a little later, or first.
+    verdict_wait_s: float = 5.0
+    # A runner that reported its end leaves by itself; after this the Job is stopped.
+    terminal_grace_s: float = 60.0
+    # A pod that is still there so long after its deletion was due sits on a node that is lost.
+    lost_after_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """Everything known about one run at one moment.
+
+    `jobs` and `pods` are those owned by this very run (by uid), `foreign_job` is a Job of another owner that has the name of
+    the next attempt. `signature` is that of the flow's function, when its code can be looked at. `job_seen`: this process has seen or created the current attempt's Job, so if it is not among `jobs` it
+    has been deleted. `announced`: the Event of the terminal phase has been written.
+    """
+
+    now: datetime
+    run: RunView
+    jobs: tuple[JobView, ...] = ()
+    pods: tuple[PodView, ...] = ()
+    deployment: DeploymentView | None = None
+    flow: FlowView | None = None
+    signature: Signature | None = None
+    queue: QueueFacts = QueueFacts()
+    job_seen: bool = False
+    foreign_job: JobView | None = None
+    announced: bool = False
+    settings: Settings = Settings()
+
+    @property
+    def job(self) -> JobView | None:
+        """The Job of the current attempt."""
+        return next((job for job in self.jobs if job.attempt == self.run.attempt), None)
+
+    @property
+    def pod(self) -> PodView | None:
+        """The pod of the current attempt: a living one before one that is gone, then the newest."""
+        mine = [pod for pod in self.pods if pod.attempt == self.run.attempt]
+        return max(mine, key=lambda pod: (not pod.gone, pod.created_at), default=None)

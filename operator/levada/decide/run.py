@@ -1,0 +1,121 @@
+"""What to do about a run: the table of contents. Each line is a policy with a module of its own.
+
+`decide_run` is total and pure: any facts give a plan, the same facts give the same plan. It may be called at any time and as
+often as one likes; that is what makes a crash between two writes harmless.
+"""
+
+from levada.decide.admission import Wait, held_back, wait_for_slot, wait_for_time
+from levada.decide.attempt import (
+    End,
+    conclude,
+    conclude_retrying,
+    find_end,
+    start,
+    stoppable_jobs,
+    watch,
+    without,
+)
+from levada.decide.cancellation import cancel_ended, cancel_under_way, cancelled
+from levada.decide.facts import RunFacts
+from levada.decide.plan import NOTHING, WARNING, EventSpec, Plan, clip, phase_status
+from levada.decide.references import Problem, find_problem, is_judged, patience_left_s
+from levada.decide.settle import settle
+from levada.resources.phases import RunPhase, is_terminal
+
+
+def decide_run(facts: RunFacts) -> Plan:
+    """The one decision about a run."""
+    run = facts.run
+    if run.deleting:
+        return NOTHING  # owner references collect its Job and pod
+    if is_terminal(run.phase):
+        return settle(facts)
+    if run.attempt == 0:
+        return _not_started(facts)
+    if run.phase == RunPhase.RETRYING and run.concluded:
+        return _between_attempts(facts)
+    return _under_way(facts)
+
+
+def _not_started(facts: RunFacts) -> Plan:
+    if facts.run.cancel:
+        return cancelled(facts, "The run was cancelled before it started.")
+    wait = wait_for_time(facts)
+    if wait is not None:
+        return _waiting(facts, wait)
+    problem = find_problem(facts) or _name_taken(facts)
+    if problem is not None:
+        return _problem(facts, problem)
+    if facts.flow is None or not is_judged(facts.flow):
+        return NOTHING  # its reconcile is on the way, and wakes the runs that wait for it
+    wait = wait_for_slot(facts)
+    return _waiting(facts, wait) if wait is not None else start(facts, 1)
+
+
+def _name_taken(facts: RunFacts) -> Problem | None:
+    if facts.foreign_job is None:
+        return None
+    name = facts.foreign_job.name
+    return Problem(
+        "JobNameTaken",
+        f"Job {name!r} belongs to somebody else, perhaps to a deleted FlowRun of this name: it must go first (`kubectl delete job {name}`).",
+    )
+
+
+def _waiting(facts: RunFacts, wait: Wait) -> Plan:
+    run = facts.run
+    phase = RunPhase.QUEUED if run.phase == RunPhase.QUEUED else wait.phase  # there is no way back to Scheduled
+    if (run.phase, run.reason, run.message) == (phase, wait.reason, clip(wait.message)):
+        return Plan(requeue_after_s=wait.for_s)
+    status = phase_status(run, phase, wait.reason, wait.message, now=facts.now)
+    if facts.deployment is not None:
+        status["queue"] = facts.deployment.queue
+    return Plan(status=status, requeue_after_s=wait.for_s)
+
+
+def _problem(facts: RunFacts, problem: Problem) -> Plan:
+    left_s = patience_left_s(facts)
+    if problem.patience and left_s > 0:
+        return _waiting(facts, Wait(RunPhase.SCHEDULED, problem.reason, problem.message, for_s=left_s))
+    status = phase_status(facts.run, RunPhase.FAILED, problem.reason, problem.message, now=facts.now)
+    return Plan(status=status)
+
+
+def _between_attempts(facts: RunFacts) -> Plan:
+    run = facts.run
+    if run.cancel:
+        return cancelled(facts, f"The run was cancelled after attempt {run.attempt}.")
+    left_s = ((run.next_attempt_at or facts.now) - facts.now).total_seconds()
+    stop = stoppable_jobs(facts)
+    if stop or left_s > 0:
+        return Plan(stop_jobs=stop, requeue_after_s=max(left_s, 0.0))  # never two attempts at a time
+    if facts.deployment is None:
+        return without(facts, "Deployment", run.deployment)
+    if held_back(facts):
+        return NOTHING
+    if facts.foreign_job is not None:
+        taken = _name_taken(facts)
+        assert taken is not None
+        event = EventSpec(WARNING, taken.reason, taken.message, f"taken-{run.attempt + 1}")
+        return Plan(events=(event,), requeue_after_s=facts.settings.reference_grace_s)
+    return start(facts, run.attempt + 1)
+
+
+def _under_way(facts: RunFacts) -> Plan:
+    run = facts.run
+    cancelling = run.cancel or run.phase == RunPhase.CANCELLING
+    end = find_end(facts)
+    if isinstance(end, float):
+        # Over, but why is not in yet. To a run that was to stop it does not matter why its pod did.
+        waits_for_cause = facts.pod is not None and cancelling
+        return cancelled(facts, "The run was cancelled.") if waits_for_cause else Plan(requeue_after_s=end)
+    if end is None:
+        return cancel_under_way(facts) if cancelling else watch(facts)
+    if cancelling:
+        report = cancel_ended(facts, end)
+        if report is None:
+            return cancelled(facts, "The run was cancelled.", at=end.at)
+        return conclude(facts, End(end.at, report=report))
+    if run.phase == RunPhase.RETRYING:
+        return conclude_retrying(facts, end.at)
+    return conclude(facts, end)

@@ -1,0 +1,275 @@
+"""API objects (dicts) to views. Called for every watch event, so it reads few fields and copies none.
+
+Nothing here raises for what an object lacks: an object that the schema let in is looked at, whatever its shape.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from levada.decide.facts import (
+    DeploymentView,
+    FlowView,
+    JobView,
+    Pin,
+    PodView,
+    QueueView,
+    RetryPolicy,
+    RunView,
+)
+from levada.decide.times import parse
+from levada.resources.names import (
+    CONTAINER_NAME,
+    DEFAULT_QUEUE,
+    ENV_CODE_DIR,
+    ENV_ENTRYPOINT,
+    LABEL_ATTEMPT,
+    LABEL_RUN,
+    LABEL_SCHEDULE,
+    RUNNER_SERVICE_ACCOUNT,
+)
+
+Object = Mapping[str, Any]
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EMPTY: Final[dict[str, Any]] = {}
+_VERDICTS: Final = {
+    "Complete": "Complete", "SuccessCriteriaMet": "Complete", "Failed": "Failed", "FailureTarget": "Failed",
+}  # fmt: skip
+
+
+def run_view(obj: Object) -> RunView:
+    """A FlowRun."""
+    meta, spec, status = obj["metadata"], obj.get("spec") or _EMPTY, obj.get("status") or _EMPTY
+    pin = status.get("flow")
+    return RunView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        created_at=_created(meta),
+        deployment=(spec.get("deploymentRef") or _EMPTY).get("name", ""),
+        generation=meta.get("generation", 1),
+        deleting="deletionTimestamp" in meta,
+        parameters=spec.get("parameters") or _EMPTY,
+        cancel=bool(spec.get("cancel")),
+        scheduled_at=parse(spec.get("scheduledTime")),
+        schedule=(meta.get("labels") or _EMPTY).get(LABEL_SCHEDULE, ""),
+        phase=status.get("phase") or "",
+        reason=status.get("reason") or "",
+        message=status.get("message") or "",
+        queue=status.get("queue") or "",
+        attempt=status.get("attempt") or 0,
+        attempts=tuple(status.get("attempts") or ()),
+        infrastructure_failures=status.get("infrastructureFailures") or 0,
+        code_failures=status.get("codeFailures") or 0,
+        next_attempt_at=parse(status.get("nextAttemptTime")),
+        pin=Pin(pin.get("name", ""), pin.get("generation", 0), pin.get("codeConfigMap") or "") if pin else None,
+        pod_name=status.get("podName") or "",
+        queued_seconds=(status.get("stages") or _EMPTY).get("queuedSeconds") or 0.0,
+        started_at=parse(status.get("startTime")),
+        completed_at=parse(status.get("completionTime")),
+        succeeded=next((item for item in status.get("conditions") or () if item.get("type") == "Succeeded"), None),
+    )
+
+
+def job_view(obj: Object) -> JobView:
+    """A Job with LABEL_RUN."""
+    meta, spec, status = obj["metadata"], obj.get("spec") or _EMPTY, obj.get("status") or _EMPTY
+    labels = meta.get("labels") or _EMPTY
+    verdict = _verdict(status.get("conditions") or ())
+    env = _job_env(spec)
+    return JobView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        run=labels.get(LABEL_RUN, ""),
+        attempt=_number(labels.get(LABEL_ATTEMPT)),
+        owner_uid=controller_uid(obj),
+        created_at=_created(meta),
+        started_at=parse(status.get("startTime")),
+        finished_at=parse(verdict.get("lastTransitionTime")),
+        deadline_s=spec.get("activeDeadlineSeconds"),
+        suspended=bool(spec.get("suspend")),
+        deleting="deletionTimestamp" in meta,
+        active=status.get("active") or 0,
+        verdict=_VERDICTS.get(verdict.get("type", ""), ""),
+        reason=verdict.get("reason") or "",
+        message=verdict.get("message") or "",
+        entrypoint=env.get(ENV_ENTRYPOINT, ""),
+        code_dir=env.get(ENV_CODE_DIR, ""),
+    )
+
+
+def pod_view(obj: Object, *, gone: bool = False) -> PodView:
+    """A pod with LABEL_RUN."""
+    meta, spec, status = obj["metadata"], obj.get("spec") or _EMPTY, obj.get("status") or _EMPTY
+    labels = meta.get("labels") or _EMPTY
+    conditions = {item.get("type"): item for item in status.get("conditions") or ()}
+    disruption = _when(conditions.get("DisruptionTarget"), "True")
+    scheduled = _when(conditions.get("PodScheduled"), "False")
+    flow, failed = _flow_container(status)
+    state = flow.get("state") or _EMPTY
+    waiting = _waiting(status, state)
+    terminated = state.get("terminated") or _EMPTY
+    started = parse(terminated.get("startedAt") or (state.get("running") or _EMPTY).get("startedAt"))
+    return PodView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        run=labels.get(LABEL_RUN, ""),
+        attempt=_number(labels.get(LABEL_ATTEMPT)),
+        job=labels.get("batch.kubernetes.io/job-name", ""),
+        created_at=_created(meta),
+        phase=status.get("phase") or "Pending",
+        reason=status.get("reason") or "",
+        message=status.get("message") or "",
+        node=spec.get("nodeName") or "",
+        deletion_due_at=parse(meta.get("deletionTimestamp")),
+        gone=gone,
+        disruption=disruption.get("reason") or "",
+        disruption_message=disruption.get("message") or "",
+        unschedulable=(scheduled.get("message") or scheduled.get("reason") or "") if scheduled else "",
+        waiting=waiting.get("reason") or "",
+        waiting_message=waiting.get("message") or "",
+        started_at=started,
+        finished_at=parse(terminated.get("finishedAt")),
+        exit_code=terminated.get("exitCode"),
+        signal=terminated.get("signal") or 0,
+        exit_reason=terminated.get("reason") or "",
+        termination_message=terminated.get("message") or "",
+        failed_container=failed,
+    )
+
+
+def flow_view(obj: Object) -> FlowView:
+    """A Flow."""
+    meta, spec = obj["metadata"], obj.get("spec") or _EMPTY
+    source = spec.get("source") or _EMPTY
+    return FlowView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        generation=meta.get("generation", 1),
+        entrypoint=spec.get("entrypoint") or "",
+        created_at=_created(meta),
+        inline=source.get("inline"),
+        config_map=(source.get("configMap") or _EMPTY).get("name", ""),
+        image_path=(source.get("image") or _EMPTY).get("path", ""),
+        parameter_schema=spec.get("parameterSchema"),
+        status=obj.get("status") or _EMPTY,
+        deleting="deletionTimestamp" in meta,
+    )
+
+
+def deployment_view(obj: Object) -> DeploymentView:
+    """A Deployment."""
+    meta, spec = obj["metadata"], obj.get("spec") or _EMPTY
+    infrastructure = spec.get("infrastructure") or _EMPTY
+    return DeploymentView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        generation=meta.get("generation", 1),
+        flow=(spec.get("flowRef") or _EMPTY).get("name", ""),
+        created_at=_created(meta),
+        parameters=spec.get("parameters") or _EMPTY,
+        queue=spec.get("workQueue") or DEFAULT_QUEUE,
+        infrastructure=infrastructure,
+        service_account=infrastructure.get("serviceAccountName") or RUNNER_SERVICE_ACCOUNT,
+        grace_s=_default(infrastructure.get("terminationGracePeriodSeconds"), 30),
+        retries=_policy(spec.get("retries"), limit=0, max_delay_s=600.0),
+        infrastructure_retries=_policy(spec.get("infrastructureRetries"), limit=3, max_delay_s=300.0),
+        timeout_s=spec.get("timeoutSeconds"),
+        pending_timeout_s=_default(spec.get("pendingTimeoutSeconds"), 600),
+        paused=bool(spec.get("paused")),
+        status=obj.get("status") or _EMPTY,
+        deleting="deletionTimestamp" in meta,
+    )
+
+
+def queue_view(obj: Object) -> QueueView:
+    """A WorkQueue."""
+    meta, spec = obj["metadata"], obj.get("spec") or _EMPTY
+    return QueueView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        generation=meta.get("generation", 1),
+        limit=spec.get("concurrencyLimit"),
+        paused=bool(spec.get("paused")),
+        priority=spec.get("priority") or 0,
+        status=obj.get("status") or _EMPTY,
+    )
+
+
+def controller_uid(obj: Object) -> str:
+    """The uid of the object's controller, or nothing."""
+    owners = obj["metadata"].get("ownerReferences") or ()
+    return next((str(owner.get("uid") or "") for owner in owners if owner.get("controller")), "")
+
+
+def _created(meta: Object) -> datetime:
+    return parse(meta.get("creationTimestamp")) or _EPOCH
+
+
+def _number(label: str | None) -> int:
+    return int(label) if label and label.isascii() and label.isdecimal() else 0
+
+
+def _default(value: int | None, default: int) -> int:
+    return default if value is None else value
+
+
+def _when(item: Object | None, status: str) -> Object:
+    return item if item is not None and item.get("status") == status else _EMPTY
+
+
+def _policy(spec: Object | None, *, limit: int, max_delay_s: float) -> RetryPolicy:
+    spec = spec or _EMPTY
+    return RetryPolicy(
+        limit=_default(spec.get("limit"), limit),
+        delay_s=float(_default(spec.get("delaySeconds"), 10)),
+        max_delay_s=float(_default(spec.get("maxDelaySeconds"), int(max_delay_s))),
+    )
+
+
+def _verdict(conditions: Iterable[Object]) -> Object:
+    """The condition that decided the Job. FailureTarget and SuccessCriteriaMet come first: the pods are still leaving."""
+    decided = [item for item in conditions if item.get("status") == "True" and item.get("type") in _VERDICTS]
+    return min(decided, key=lambda item: item.get("type") in {"FailureTarget", "SuccessCriteriaMet"}, default=_EMPTY)
+
+
+def _job_env(spec: Object) -> dict[str, str]:
+    containers = ((spec.get("template") or _EMPTY).get("spec") or _EMPTY).get("containers") or ()
+    for container in containers:
+        if container.get("name") == CONTAINER_NAME:
+            return {item["name"]: item["value"] for item in container.get("env") or () if "value" in item}
+    return {}
+
+
+def _flow_container(status: Object) -> tuple[Object, str]:
+    """The container status that tells the outcome, and its name if it is not the flow's.
+
+    A pod can fail without its flow container: an init container or a sidecar that podTemplate added.
+    """
+    flow = next((item for item in status.get("containerStatuses") or () if item.get("name") == CONTAINER_NAME), _EMPTY)
+    if (flow.get("state") or _EMPTY).get("running") or (flow.get("state") or _EMPTY).get("terminated"):
+        return flow, ""
+    for item in status.get("initContainerStatuses") or ():
+        if ((item.get("state") or _EMPTY).get("terminated") or _EMPTY).get("exitCode"):
+            return item, str(item.get("name") or "init")
+    return flow, ""
+
+
+def _waiting(status: Object, state: Object) -> Object:
+    """Why a container is not started; an init container's trouble comes before the flow container's PodInitializing."""
+    for item in status.get("initContainerStatuses") or ():
+        waiting = (item.get("state") or _EMPTY).get("waiting")
+        if waiting and waiting.get("reason") not in {None, "PodInitializing"}:
+            return waiting  # type: ignore[no-any-return]  # it is the API's dict
+    return state.get("waiting") or _EMPTY
