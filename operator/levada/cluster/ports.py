@@ -14,9 +14,7 @@ from levada.cluster.errors import ClusterError
 
 ADDRESS_IN_USE: Final = "address already in use"
 LOOPBACK: Final = "127.0.0.1"
-_FIRST: Final = 20000
-_LAST: Final = 32000
-_TRIES: Final = 500
+_RANGE: Final = range(20000, 32001)
 
 
 def is_free(port: int) -> bool:
@@ -35,14 +33,14 @@ def choose(taken: Collection[int] = ()) -> int:
     """A free port that is not among `taken`. Random, so that clusters that start together rarely collide.
 
     Raises:
-        ClusterError: nearly every port of the range is in use.
+        ClusterError: every port of the range is in use.
     """
-    dice = random.SystemRandom()
-    for _ in range(_TRIES):
-        port = dice.randint(_FIRST, _LAST)
+    candidates = list(_RANGE)
+    random.SystemRandom().shuffle(candidates)
+    for port in candidates:
         if port not in taken and is_free(port):
             return port
     raise ClusterError(
-        f"no free port on {LOOPBACK} between {_FIRST} and {_LAST} after {_TRIES} tries",
+        f"no free port on {LOOPBACK} between {_RANGE[0]} and {_RANGE[-1]}",
         "stop other servers on this machine; `ss -ltn` lists them",
     )

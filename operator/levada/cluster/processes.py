@@ -72,9 +72,11 @@ def _stat(pid: int) -> tuple[str, int] | None:
 
 def identify(pid: int) -> ProcessIdentity | None:
     """The identity of a living process; None for one that is gone or a zombie."""
-    reap(pid)
     stat = _stat(pid)
-    if stat is None or stat[0] in "ZX":
+    if stat is None:
+        return None
+    if stat[0] in "ZX":
+        reap(pid)
         return None
     return ProcessIdentity(pid, stat[1], boot_id())
 
@@ -105,8 +107,8 @@ def spawn(command: Sequence[str], *, log: Path, marker: str) -> ProcessIdentity:
         ],
         setsid=True,
         setsigmask=[],
-        # Python ignores SIGPIPE, and an ignored signal is inherited.
-        setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
+        # Python ignores the first two, and an ignored signal is inherited; so may be what `nohup` ignores.
+        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGHUP],
     )
     stat = _stat(pid)
     # A child that is already dead still has its stat line until it is reaped, which only happens later.
