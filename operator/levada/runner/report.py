@@ -249,7 +249,7 @@ class ClusterReporter:
             self._standing = Standing.LOST
             self._why = f"Pod {self._me.pod} has already run attempt {self._me.attempt} of FlowRun {self._me.run} once."
         known = shown.status if status is None else status | {key: shown.status.get(key) for key in ("phase", "attempt", "podName")}
-        self._view = View(shown.resource_version, shown.cancel, known)
+        self._view = View(shown.resource_version, shown.cancel, known, shown.uid)
         if self._failures:
             log.info("The API server answers again.")
         self._failures = 0

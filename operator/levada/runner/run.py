@@ -50,7 +50,7 @@ def main() -> int:
         return 1
     stop = Stop(settings.grace_seconds)
     stop.install()
-    me = Identity(settings.run, settings.attempt, settings.pod, started)
+    me = Identity(settings.run, settings.attempt, settings.pod, started, settings.run_uid, settings.node)
     api = RunApi(
         settings.api_host, settings.api_port, settings.service_account_dir, settings.namespace, settings.run
     )

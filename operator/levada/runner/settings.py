@@ -21,8 +21,10 @@ class Settings:
     """One attempt of one run, and where to find what it needs."""
 
     run: str
+    run_uid: str
     namespace: str
     pod: str
+    node: str
     attempt: int
     entrypoint: str
     code_dir: Path
@@ -53,8 +55,10 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         )
     return Settings(
         run=env[names.ENV_RUN],
+        run_uid=env.get(names.ENV_RUN_UID, ""),
         namespace=env[names.ENV_NAMESPACE],
         pod=env[names.ENV_POD],
+        node=env.get(names.ENV_NODE, ""),
         attempt=_number(env, names.ENV_ATTEMPT, least=1),
         entrypoint=env[names.ENV_ENTRYPOINT],
         code_dir=Path(env.get(names.ENV_CODE_DIR) or "."),

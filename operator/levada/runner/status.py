@@ -25,6 +25,9 @@ class Identity:
     attempt: int
     pod: str
     start_time: datetime
+    # Of the FlowRun; empty: not told. A FlowRun that was deleted and created again has the same name.
+    uid: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class View:
     resource_version: str
     cancel: bool
     status: Json = field(default_factory=dict)
+    uid: str = ""
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "View":
@@ -42,6 +46,7 @@ class View:
             resource_version=str(run["metadata"]["resourceVersion"]),
             cancel=bool(run.get("spec", {}).get("cancel")),
             status=run.get("status") or {},
+            uid=str(run["metadata"].get("uid", "")),
         )
 
     @property
@@ -71,6 +76,8 @@ def judge(view: View, me: Identity) -> tuple[Standing, str]:
     """
     attempt = view.status.get("attempt") or 0
     pod = view.status.get("podName") or ""
+    if me.uid and view.uid != me.uid:
+        return Standing.LOST, f"FlowRun {me.run} has been deleted; the one that has its name now is another."
     if attempt != me.attempt:
         return Standing.LOST, f"FlowRun {me.run} is at attempt {attempt}; this process is attempt {me.attempt}."
     if pod != me.pod and pod.startswith(f"{me.run}-{me.attempt}-"):
@@ -85,28 +92,32 @@ def judge(view: View, me: Identity) -> tuple[Standing, str]:
 
 
 def started_before(view: View, me: Identity) -> bool:
-    """Whether this pod already ran the attempt in an earlier process: then its work must not be done again."""
-    start = view.status.get("startTime")
+    """Whether this pod already ran the attempt in an earlier process: then its work must not be done again.
+
+    The operator writes Running, too, when it has long heard nothing, but with a reason of its own.
+    """
     return (
         view.phase == RunPhase.RUNNING
+        and view.status.get("reason") == _RUNNING
         and view.status.get("podName") == me.pod
-        and start is not None
-        and start != time_text(me.start_time)
+        and view.status.get("startTime") != time_text(me.start_time)
     )
+
+
+_RUNNING: Final = "Running"
 
 
 def start_fields(me: Identity) -> Json:
     """The first report: the flow is about to run here. Clears what an earlier attempt left."""
     return {
         "phase": RunPhase.RUNNING.value,
-        "reason": "Running",
+        "reason": _RUNNING,
         "message": None,
         "result": None,
-        "podName": me.pod,
-        "startTime": time_text(me.start_time),
+        **_place(me),
         "completionTime": None,
         "durationSeconds": None,
-        "conditions": [succeeded("Unknown", "Running", "The flow is running.", me.start_time)],
+        "conditions": [succeeded("Unknown", _RUNNING, "The flow is running.", me.start_time)],
     }
 
 
@@ -120,12 +131,16 @@ def end_fields(outcome: Outcome, me: Identity, end: datetime, *, cancelling: boo
         "reason": outcome.reason,
         "message": outcome.message or None,
         "result": outcome.result,
-        "podName": me.pod,
-        "startTime": time_text(me.start_time),
+        **_place(me),
         "completionTime": time_text(end) if final else None,
         "durationSeconds": round((end - me.start_time).total_seconds(), 3),
         "conditions": [succeeded(verdict, outcome.reason, outcome.message, end)],
     }
+
+
+def _place(me: Identity) -> Json:
+    node = {"nodeName": me.node} if me.node else {}
+    return {"podName": me.pod, "startTime": time_text(me.start_time), **node}
 
 
 ESSENTIAL: Final = ("phase", "reason", "message", "completionTime", "conditions")

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,11 +11,11 @@ from levada.runner.outcome import Outcome
 from levada.runner.status import Identity, Standing, View, end_fields, judge, merge_patch, merged, start_fields, started_before
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-ME = Identity("etl", 2, "etl-2-abcde", T0)
+ME = Identity("etl", 2, "etl-2-abcde", T0, uid="u")
 
 
 def view(*, cancel: bool = False, **status: object) -> View:
-    return View.of({"metadata": {"resourceVersion": "7"}, "spec": {"cancel": cancel}, "status": {"attempt": 2} | status})
+    return View.of({"metadata": {"resourceVersion": "7", "uid": "u"}, "spec": {"cancel": cancel}, "status": {"attempt": 2} | status})
 
 
 @pytest.mark.parametrize(
@@ -24,12 +25,13 @@ def view(*, cancel: bool = False, **status: object) -> View:
         ("running here", view(phase="Running", podName="etl-2-abcde"), Standing.OURS, ""),
         ("the pod of the attempt before is still named", view(phase="Pending", podName="etl-1-xxxxx"), Standing.OURS, ""),
         ("the operator is ahead", view(phase="Pending", attempt=3), Standing.LOST, "attempt 3"),
-        ("no attempt was ordered", View("7", cancel=False), Standing.LOST, "attempt 0"),
+        ("no attempt was ordered", View("7", cancel=False, uid="u"), Standing.LOST, "attempt 0"),
         ("another pod has this attempt", view(phase="Running", podName="etl-2-zzzzz"), Standing.LOST, "etl-2-zzzzz"),
         ("given up", view(phase="Retrying"), Standing.LOST, "given attempt 2"),
         ("ended", view(phase="TimedOut"), Standing.ENDED, "already ended as TimedOut"),
         ("ended and cancelled", view(phase="Completed", cancel=True), Standing.ENDED, "Completed"),
         ("cancelled, the operator has not seen it", view(phase="Running", cancel=True), Standing.CANCEL, "cancelled"),
+        ("deleted and created again", replace(view(phase="Pending"), uid="another"), Standing.LOST, "deleted"),
         ("cancelling", view(phase="Cancelling"), Standing.CANCEL, "cancelled"),
         ("an old attempt is lost, cancelled or not", view(phase="Cancelling", attempt=3), Standing.LOST, "attempt 3"),
     ],
@@ -40,12 +42,17 @@ def test_judge(case: str, seen: View, standing: Standing, told: str) -> None:
     assert told in why
 
 
+def here(start: str, reason: str = "Running") -> View:
+    return view(phase="Running", reason=reason, podName="etl-2-abcde", startTime=start)
+
+
 @pytest.mark.parametrize(
     ("case", "seen", "before"),
     [
         ("not started", view(phase="Pending", podName="etl-2-abcde"), False),
-        ("our own report, its answer was lost", view(phase="Running", podName="etl-2-abcde", startTime="2026-01-02T03:04:05.000000Z"), False),
-        ("an earlier process in this pod", view(phase="Running", podName="etl-2-abcde", startTime="2026-01-02T03:00:00.000000Z"), True),
+        ("our own report, its answer was lost", here("2026-01-02T03:04:05.000000Z"), False),
+        ("an earlier process in this pod", here("2026-01-02T03:00:00.000000Z"), True),
+        ("the operator has waited for a report", here("2026-01-02T03:04:04.000000Z", reason="NoReportYet"), False),
         ("the attempt before", view(phase="Pending", podName="etl-1-abcde", startTime="2026-01-02T03:00:00.000000Z"), False),
     ],
 )
