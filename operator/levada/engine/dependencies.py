@@ -1,0 +1,98 @@
+"""What a task run waits for: the futures and states among its arguments, also inside nested collections.
+
+Lists, tuples, named tuples, sets, dicts and dataclasses are looked into. Everything else (an array, a data frame, an object of
+the user) is passed on unseen, and a collection without futures is passed on as the very object it is.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from levada.futures import Future
+from levada.states import State
+
+_ATOMS = frozenset({int, str, float, bytes, bool, type(None), complex, bytearray, range, slice})
+_PLAIN = frozenset({list, tuple, set, frozenset, dict})
+
+
+def find(values: Iterable[Any]) -> list[Future[Any] | State[Any]]:
+    """The futures and states in some values, in the order of their appearance, each once."""
+    found: dict[int, Future[Any] | State[Any]] = {}
+    seen: set[int] = set()
+    todo = [value for value in values if type(value) not in _ATOMS]
+    todo.reverse()
+    while todo:
+        value = todo.pop()
+        if isinstance(value, (Future, State)):
+            found[id(value)] = value
+            continue
+        inner = _children(value)
+        if inner is None or id(value) in seen:
+            continue
+        seen.add(id(value))
+        todo.extend([child for child in inner if type(child) not in _ATOMS][::-1])
+    return list(found.values())
+
+
+def _children(value: Any) -> Iterable[Any] | None:
+    """What a collection holds; None for anything that is not looked into."""
+    kind = type(value)
+    if kind is dict or isinstance(value, dict):
+        return [*value.keys(), *value.values()]
+    if kind in _PLAIN or isinstance(value, (list, tuple, set, frozenset)):
+        return value  # type: ignore[no-any-return]  # narrowed by the line above
+    fields = getattr(kind, "__dataclass_fields__", None)
+    if fields is not None:
+        return [getattr(value, name) for name in fields if hasattr(value, name)]
+    return None
+
+
+def replace(value: Any, resolve: Callable[[Future[Any] | State[Any]], Any]) -> Any:
+    """The value with each future and state replaced by what `resolve` makes of it. Nothing is changed in place."""
+    if type(value) in _ATOMS:
+        return value
+    if isinstance(value, (Future, State)):
+        return resolve(value)
+    if not find((value,)):
+        return value
+    return _rebuild(value, resolve)
+
+
+def _rebuild(value: Any, resolve: Callable[[Future[Any] | State[Any]], Any]) -> Any:
+    """A copy of a collection that is known to hold futures."""
+    if isinstance(value, dict):
+        items = [(replace(key, resolve), replace(item, resolve)) for key, item in value.items()]
+        if type(value) is dict:
+            return dict(items)
+        clone = _copy(value)  # keeps the class: OrderedDict, defaultdict with its factory
+        clone.clear()
+        clone.update(items)
+        return clone
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*[replace(item, resolve) for item in value])
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return type(value)([replace(item, resolve) for item in value])
+    clone = _copy(value)
+    for name in type(value).__dataclass_fields__:
+        if hasattr(value, name):
+            object.__setattr__(clone, name, replace(getattr(value, name), resolve))  # frozen ones too
+    return clone
+
+
+def _copy(value: Any) -> Any:
+    import copy
+
+    return copy.copy(value)
+
+
+def worth_a_look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether any argument is worth looking into: the quick test for calls with plain values."""
+    for value in args:
+        if type(value) not in _ATOMS:
+            return True
+    return any(type(value) not in _ATOMS for value in kwargs.values())
+
+
+def key_of(item: Future[Any] | State[Any]) -> str:
+    """The id of the task run behind a future or a state; empty if there is none."""
+    return item.run_id
+

@@ -1,0 +1,330 @@
+"""Flow runs: a flow called by a script, by another flow, or by the runner.
+
+A flow run below another one is a node of its run: it has a task report of its own, and its task runs count in the same run.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from levada.context import FLOW_RUN, TASK_RUN
+from levada.engine import dependencies, outcome, parameters, prints, signals
+from levada.engine.machine import Event, Failure, Position, Returned
+from levada.engine.node import LOCK, Node, run_here, run_here_async
+from levada.engine.reporter import NullReporter, Reporter, TaskReport
+from levada.engine.scope import Scope
+from levada.engine.signals import TerminationSignal, describe
+from levada.engine.taskrun import TaskRun, _traceback_once, until_done
+from levada.engine.timeout import seconds_text
+from levada.engine.tracebacks import summary, trim
+from levada.exceptions import ParameterError
+from levada.futures import Future
+from levada.logging import emit, prepare
+from levada.resources.phases import RunPhase, TaskState
+from levada.states import State
+
+if TYPE_CHECKING:
+    from levada.flows import Flow
+
+_IDLE = frozenset({TaskState.PENDING, TaskState.RETRYING})
+
+
+class FlowRun(Node):
+    """One call of a flow."""
+
+    __slots__ = ("args", "flow", "interrupt", "kwargs", "parameters", "parent", "scope", "unfinished")
+    kind = "flow run"
+
+    def __init__(self, run_id: str, name: str, flow: "Flow[Any, Any]", scope: Scope, parent: "FlowRun | None") -> None:
+        super().__init__(run_id, name, rules=flow.rules, timeout_seconds=flow.timeout_seconds)
+        self.flow = flow
+        self.scope = scope
+        self.parent = parent
+        self.parameters: dict[str, Any] = {}
+        self.args: tuple[Any, ...] = ()
+        self.kwargs: dict[str, Any] = {}
+        self.unfinished: set[TaskRun] = set()
+        self.interrupt: BaseException | None = None
+
+    # What a flow run does as a node.
+    def invoke(self) -> Any:
+        """Call the flow's function, then wait for the tasks that it submitted."""
+        with self._inside():
+            value = self.flow.fn(*self.args, **self.kwargs)
+            self._drain()
+            return value
+
+    async def invoke_async(self) -> Any:
+        """Await the flow's coroutine function, then the tasks that it submitted."""
+        try:
+            with self._inside():
+                value = await self.flow.fn(*self.args, **self.kwargs)
+                for run in self._submitted():
+                    await until_done(run)
+                return value
+        except BaseException:
+            if self.interrupt is not None:  # what cancelled this coroutine was a signal
+                raise self.interrupt from None
+            raise
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        """The surroundings of the flow's code, and what becomes of its tasks when it raises."""
+        if self.position.attempt > 1 and self.parent is None:
+            with LOCK:
+                self.scope.reset()
+        flow_token, task_token = FLOW_RUN.set(self), TASK_RUN.set(None)
+        try:
+            with prints.logged(self.name) if self.flow.log_prints else nullcontext():
+                yield
+        except Exception as error:
+            self._stop_tasks(f"not run, because the flow failed: {summary(error)}", only_idle=True)
+            self._drain()
+            raise
+        except BaseException as error:
+            self._stop_tasks(describe(self.interrupt or error))
+            raise
+        finally:
+            TASK_RUN.reset(task_token)
+            FLOW_RUN.reset(flow_token)
+
+    def _submitted(self) -> list[TaskRun]:
+        with LOCK:
+            return [run for run in self.unfinished if run.submitted]
+
+    def _drain(self) -> None:
+        """Wait for the submitted tasks. What they submit themselves is waited for as well."""
+        while runs := self._submitted():
+            for run in runs:
+                run.wait()
+
+    def _stop_tasks(self, message: str, *, only_idle: bool = False) -> None:
+        with LOCK:
+            runs = list(self.unfinished)
+        for run in runs:
+            if not only_idle or run.position.state in _IDLE:
+                run.stop(message)
+
+    def conclude(self, value: Any) -> tuple[Event, Any]:
+        """The final state, from the returned value."""
+        event, value = outcome.of_flow(value)
+        bad = self.scope.failed
+        if bad and self.parent is None and type(event) is Returned and not event.message:
+            event = Returned(f"{bad} of {self.scope.total} task runs did not complete")
+        return event, value
+
+    def report(self) -> None:
+        """Report the run; a flow inside a flow is reported as a task run is."""
+        position = self.position
+        if self.parent is None:
+            self.scope.tell_flow(self._reported_phase(), position.message or self._attempt_text())
+        elif self.scope.heard:
+            state, attempt = position.state, position.attempt
+            self.scope.tell_task(
+                TaskReport(self.id, self.flow.name, state, attempt, self.start_time, self.end_time, position.message)
+            )
+
+    def _reported_phase(self) -> RunPhase:
+        """A try that follows in this process is no new attempt of the run: the run is still running."""
+        return RunPhase.RUNNING if self.position.state is TaskState.RETRYING else self.phase
+
+    def _attempt_text(self) -> str:
+        attempt = self.position.attempt
+        return f"attempt {attempt} of {self.rules.retries + 1}" if attempt > 1 and not self.is_done else ""
+
+    def closed(self) -> None:
+        """Leave the parent's books; what its abandoned tasks still try to run is over."""
+        self.args, self.kwargs = (), {}
+        if self.parent is not None:
+            self.scope.count(self.position.state)
+
+    def log(self, position: Position) -> None:
+        """The first, the last and the bad moments of the run."""
+        state = position.state
+        if state is TaskState.RUNNING:
+            which = f", attempt {position.attempt} of {self.rules.retries + 1}" if position.attempt > 1 else ""
+            emit(logging.INFO, self.name, f"Flow {self.flow.name!r} started{which}")
+        elif state is TaskState.COMPLETED:
+            emit(logging.INFO, self.name, f"Completed in {self._took()}{self._counted()}{self._said(position)}")
+        elif state is TaskState.FAILED:
+            label = "Timed out" if self.timed_out else "Failed"
+            emit(logging.ERROR, self.name, f"{label}: {position.message}{_traceback_once(self.error)}")
+        else:
+            emit(logging.WARNING, self.name, f"{state.value}: {position.message}")
+
+    def _took(self) -> str:
+        if self.start_time is None or self.end_time is None:
+            return "0 s"
+        return seconds_text((self.end_time - self.start_time).total_seconds())
+
+    def _counted(self) -> str:
+        if self.parent is not None or not self.scope.total:
+            return ""
+        return f", {self.scope.completed} of {self.scope.total} task runs completed"
+
+    def _said(self, position: Position) -> str:
+        return f": {position.message}" if position.message and not self.scope.failed else ""
+
+
+def _new(flow: "Flow[Any, Any]", *, reporter: Reporter | None = None, run_name: str | None = None) -> FlowRun:
+    """A flow run: the root of a run, or below the flow run around the caller."""
+    prepare()
+    parent = FLOW_RUN.get()
+    if parent is None:
+        name = run_name or f"{flow.slug}-{os.urandom(3).hex()}"
+        return FlowRun(name, name, flow, Scope(name, reporter), None)
+    with LOCK:
+        run_id = parent.scope.next_id(flow.slug)
+    return FlowRun(run_id, run_name or run_id, flow, parent.scope, parent)
+
+
+def _bind(run: FlowRun, values: Mapping[str, Any]) -> bool:
+    """Validate the parameters. What does not fit ends the run before its first line."""
+    flow = run.flow
+    try:
+        resolved = {name: dependencies.replace(value, _wait_for_result) for name, value in values.items()}
+        run.parameters = parameters.validate(flow.fn, resolved, check_types=flow.validate_parameters)
+        run.args, run.kwargs = parameters.call_arguments(flow.fn, run.parameters)
+    except Exception as error:  # noqa: BLE001  a pydantic validator of the user may raise anything
+        run.feed(Failure(str(error) if isinstance(error, ParameterError) else summary(error), final=True), error=error)
+        return False
+    return True
+
+
+def _wait_for_result(source: Future[Any] | State[Any]) -> Any:
+    return source.result()
+
+
+def run_flow(
+    flow: "Flow[Any, Any]",
+    parameters: Mapping[str, Any],
+    *,
+    reporter: Reporter | None = None,
+    run_name: str | None = None,
+    handle_signals: bool = False,
+) -> State[Any]:
+    """Run a flow to its end, sync or async, and say how it ended. Never raises what the flow or a signal did to it.
+
+    Args:
+        flow: the flow.
+        parameters: values by name; they are validated.
+        reporter: is told about every change. The log is written in any case.
+        run_name: how the run is called in its log.
+        handle_signals: in the main thread, let SIGTERM and SIGINT end the run as Cancelled.
+
+    Raises:
+        RuntimeError: an async flow, while an event loop runs in this thread; await the flow there.
+    """
+    run = _new(flow, reporter=reporter or NullReporter(), run_name=run_name)
+    signums = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
+    try:
+        if _bind(run, parameters):
+            _carry(run, signums)
+    except BaseException:
+        if not run.is_done:
+            raise
+    return run.state
+
+
+def _carry(run: FlowRun, signums: tuple[int, ...]) -> None:
+    """Run a bound flow run to its end, in an event loop of its own if it is async."""
+    if not run.flow.is_async:
+        with signals.raising(*signums):
+            run_here(run)
+        return
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(_carry_async(run, signums))
+    else:
+        raise RuntimeError(f"flow {run.flow.name!r} is async and an event loop is running here: await the flow instead")
+
+
+async def _carry_async(run: FlowRun, signums: tuple[int, ...]) -> None:
+    with _cancelling(run, signums):
+        await run_here_async(run)
+
+
+@contextmanager
+def _cancelling(run: FlowRun, signums: tuple[int, ...]) -> Iterator[None]:
+    """Let signals cancel the coroutine that carries a run.
+
+    Code of the flow itself that keeps the loop busy is interrupted at once; otherwise the loop cancels the coroutine when
+    it is its turn.
+    """
+    import asyncio
+
+    loop, carrier = asyncio.get_running_loop(), asyncio.current_task()
+    assert carrier is not None
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        run.interrupt = TerminationSignal(signum)
+        if asyncio.current_task(loop) is carrier:
+            raise run.interrupt
+        loop.call_soon_threadsafe(carrier.cancel)
+
+    with signals.handled_by(on_signal, *signums):
+        yield
+
+
+def _default_signums() -> tuple[int, ...]:
+    """For a flow called by a script: SIGTERM, unless the program has its own idea of it. Ctrl-C raises by itself."""
+    if FLOW_RUN.get() is None and signals.is_default(signal.SIGTERM):
+        return (signal.SIGTERM,)
+    return ()
+
+
+def call(flow: "Flow[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool = False) -> Any:
+    """Call a sync flow: return its value or raise its error."""
+    values = parameters.bind(flow.fn, args, kwargs)
+    run = _new(flow)
+    try:
+        if _bind(run, values):
+            _carry(run, _default_signums())
+    except BaseException as error:  # noqa: BLE001  _finish raises what the run ended with
+        _interrupted(run, error)
+    return _finish(run, return_state)
+
+
+async def call_async(
+    flow: "Flow[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool = False
+) -> Any:
+    """Call an async flow: return its value or raise its error."""
+    values = parameters.bind(flow.fn, args, kwargs)
+    run = _new(flow)
+    try:
+        if _bind(run, values):
+            await _carry_async(run, _default_signums())
+    except BaseException as error:  # noqa: BLE001  _finish raises what the run ended with
+        _interrupted(run, error)
+    return _finish(run, return_state)
+
+
+def _interrupted(run: FlowRun, error: BaseException) -> None:
+    """Go on to _finish only if the run has taken note of what interrupted it."""
+    if not run.is_done or run.error is not error:
+        raise error
+
+
+def _finish(run: FlowRun, return_state: bool) -> Any:  # noqa: FBT001  private
+    """What the caller of a flow gets."""
+    error = run.error
+    if error is not None and not isinstance(error, Exception):
+        trim(error)
+        if isinstance(error, TerminationSignal) and run.parent is None:
+            # The program was told to end: let it end, with the exit code that the shell expects, after its own clean-up.
+            raise SystemExit(128 + error.signum) from None
+        raise error
+    if return_state:
+        return run.state
+    if run.position.state is TaskState.COMPLETED:
+        return run.value
+    error = run.result(raise_on_failure=False)
+    trim(error)
+    raise error

@@ -1,0 +1,68 @@
+"""SIGTERM and SIGINT as an exception in the main thread, so that user code can clean up as on Ctrl-C.
+
+`TerminationSignal` is a KeyboardInterrupt: `except Exception` does not swallow it, and asyncio lets it through its event
+loop instead of logging it, as it would do with any other BaseException.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import FrameType
+
+
+class TerminationSignal(KeyboardInterrupt):
+    """The process was told to stop. `signum` says by which signal."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"terminated by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+# By class name: asyncio need not be loaded for this, and `deadlines` imports nothing from here.
+_WORDS = {
+    "KeyboardInterrupt": "interrupted by Ctrl-C",
+    "CancelledError": "cancelled by the code around it",
+    "Expired": "stopped because the run around it took too long",
+}
+
+
+def _raise(signum: int, frame: FrameType | None) -> None:
+    raise TerminationSignal(signum)
+
+
+def describe(error: BaseException) -> str:
+    """In words, what interrupted a run."""
+    if isinstance(error, TerminationSignal):
+        return str(error)
+    known = _WORDS.get(type(error).__name__)
+    return known or f"stopped by {type(error).__name__}"
+
+
+def is_default(signum: int) -> bool:
+    """Whether nobody has set a handler, and this thread may set one."""
+    return threading.current_thread() is threading.main_thread() and signal.getsignal(signum) is signal.SIG_DFL
+
+
+@contextmanager
+def handled_by(handler: Callable[[int, FrameType | None], None], *signums: int) -> Iterator[None]:
+    """Handle these signals while the block runs, if this is the main thread; elsewhere, do nothing.
+
+    Only the main thread may set handlers, and only it gets signals, so a flow that runs in another thread leaves
+    signals to the program around it.
+    """
+    if not signums or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {signum: signal.signal(signum, handler) for signum in signums}
+    try:
+        yield
+    finally:
+        for signum, before in previous.items():
+            # A handler that was not set from Python reads as None and cannot be put back.
+            signal.signal(signum, before if before is not None else signal.SIG_DFL)
+
+
+def raising(*signums: int) -> AbstractContextManager[None]:
+    """Let these signals raise TerminationSignal in the main thread while the block runs."""
+    return handled_by(_raise, *signums)

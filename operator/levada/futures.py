@@ -1,0 +1,130 @@
+"""Futures: what `.submit` gives back, to be waited for, asked for its result, or passed on to another task."""
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from levada.states import State
+
+if TYPE_CHECKING:
+    from levada.engine.taskrun import TaskRun
+
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Future(Generic[R_co]):
+    """The result of a task run that may not be there yet.
+
+    Given to another task as an argument, also inside lists, dicts and dataclasses, it makes that task wait and is
+    replaced by the result.
+    """
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: "TaskRun") -> None:
+        self._run = run
+
+    @property
+    def run_id(self) -> str:
+        """The id of the task run, such as `train-0`."""
+        return self._run.id
+
+    task_run_id = run_id
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self._run.name
+
+    @property
+    def state(self) -> State[R_co]:
+        """How the task run stands now."""
+        return self._run.state
+
+    def done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self._run.is_done
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, at most `timeout` seconds. Does not raise what the task raised."""
+        self._run.wait(timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:  # noqa: FBT001  as in Prefect
+        """Wait for what the task returns.
+
+        Args:
+            timeout: seconds to wait at most.
+            raise_on_failure: raise the task's error if it did not complete; otherwise return that error.
+
+        Raises:
+            TimeoutError: it is not done within `timeout`.
+            UpstreamFailed: the task did not run, because something that it needs did not complete.
+        """
+        if not self._run.wait(timeout):
+            raise TimeoutError(f"{self._run.id} is not done after {timeout} s; it is {self._run.position.state}")
+        return self._run.result(raise_on_failure)
+
+    def __repr__(self) -> str:
+        return f"<Future of {self._run.id}: {self._run.position.state}>"
+
+
+class FutureList(list[Future[R]]):
+    """The futures of a `.map`, in the order of its items."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for all of them, at most `timeout` seconds altogether."""
+        wait(self, timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:  # noqa: FBT001  as in Prefect
+        """All results, in order.
+
+        Raises:
+            TimeoutError: they are not all done within `timeout`.
+        """
+        not_done = wait(self, timeout).not_done
+        if not_done:
+            raise TimeoutError(f"{len(not_done)} of {len(self)} task runs are not done after {timeout} s")
+        return [future.result(raise_on_failure=raise_on_failure) for future in self]
+
+
+class DoneAndNotDone(NamedTuple):
+    """What `wait` found."""
+
+    done: set[Future[Any]]
+    not_done: set[Future[Any]]
+
+
+def wait(futures: Iterable[Future[Any]], timeout: float | None = None) -> DoneAndNotDone:
+    """Wait until all have ended, at most `timeout` seconds, and say which have."""
+    import time
+
+    every = list(futures)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for future in every:
+        future.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+    done = {future for future in every if future.done()}
+    return DoneAndNotDone(done, set(every) - done)
+
+
+def as_completed(futures: Iterable[Future[R]], timeout: float | None = None) -> Iterator[Future[R]]:
+    """The futures in the order in which they end.
+
+    Raises:
+        TimeoutError: not all of them have ended within `timeout` seconds.
+    """
+    import time
+    from queue import Empty, SimpleQueue
+
+    every = list(dict.fromkeys(futures))
+    ended: SimpleQueue[Future[R]] = SimpleQueue()
+    for future in every:
+        future._run.when_done(lambda _run, future=future: ended.put(future))
+    deadline = None if timeout is None else time.monotonic() + timeout
+    for index in range(len(every)):
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            yield ended.get(timeout=left)
+        except Empty:
+            raise TimeoutError(
+                f"{len(every) - index} of {len(every)} task runs are not done after {timeout} s"
+            ) from None
