@@ -7,7 +7,7 @@ import typer
 
 from levada.cli.output import error
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 
 @app.command()

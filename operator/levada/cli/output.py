@@ -1,16 +1,47 @@
 """How the commands speak: one console, one way to fail, machine-readable forms, and times as people say them."""
 
 import json
+import os
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import IO, Any, Final
 
 import typer
 import yaml
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-console = Console(highlight=False)
+# Into a pipe or a file, lines are cut for nobody's screen.
+PIPE_WIDTH: Final = 160
+
+PHASE_STYLES: Final[dict[str, str]] = {
+    "Completed": "green",
+    "Running": "cyan",
+    "Pending": "blue",
+    "Queued": "blue",
+    "Scheduled": "blue",
+    "Retrying": "yellow",
+    "Paused": "yellow",
+    "Cancelling": "yellow",
+    "Cancelled": "magenta",
+    "Skipped": "magenta",
+    "Failed": "bold red",
+    "Crashed": "bold red",
+    "TimedOut": "bold red",
+}
+
+
+def make_console(file: IO[str] | None = None, width: int | None = None) -> Console:
+    """A console that takes text as it is: what users wrote may look like rich's markup."""
+    if width is None and file is None and not sys.stdout.isatty() and "COLUMNS" not in os.environ:
+        width = PIPE_WIDTH
+    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+
+
+console = make_console()
 
 
 class Format(StrEnum):
@@ -29,12 +60,22 @@ def error(message: str, hint: str | None = None) -> typer.Exit:
     return typer.Exit(1)
 
 
+def warn(message: str) -> None:
+    """Say something that does not stop the command, beside its output."""
+    typer.echo(f"warning: {message}", err=True)
+
+
 def table(*columns: str) -> Table:
     """A table in kubectl's manner: a header, no lines."""
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def state_text(state: str) -> Text:
+    """A phase, or the state of a task, in its colour."""
+    return Text(state, style=PHASE_STYLES.get(state, ""))
 
 
 def machine_text(found: dict[str, Any] | Sequence[dict[str, Any]], form: Format) -> str:
@@ -46,3 +87,57 @@ def machine_text(found: dict[str, Any] | Sequence[dict[str, Any]], form: Format)
     if form is Format.JSON:
         return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)
+
+
+def now() -> datetime:
+    """The present, as the rendering functions take it."""
+    return datetime.now(UTC)
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time of the API, if there is one."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def time_text(text: str | None) -> str:
+    """A time of the API for people: UTC, to the second."""
+    found = moment(text)
+    return found.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if found else ""
+
+
+def age(since: str | None, present: datetime) -> str:
+    """How long ago, in kubectl's way: two units while they matter."""
+    began = moment(since)
+    if began is None:
+        return "<unknown>"
+    seconds = max(0, int((present - began) / timedelta(seconds=1)))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if seconds < 120:
+        return f"{seconds}s"
+    if minutes < 10:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    return f"{hours}h" if hours < 48 else f"{days}d"
+
+
+def duration_text(seconds: float | None) -> str:
+    """A measured time for people: 0.35s, 12.3s, 4m05s, 2h03m."""
+    if seconds is None:
+        return ""
+    if abs(seconds) < 10:
+        return f"{seconds:.2f}s"
+    if seconds < 59.95:
+        return f"{seconds:.1f}s"
+    minutes = round(seconds) // 60
+    return f"{minutes}m{round(seconds) % 60:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
+
+
+def between(start: str | None, end: str | None, present: datetime) -> float | None:
+    """Seconds from start to end, or until now if it has not ended; None if it has not started."""
+    began = moment(start)
+    if began is None:
+        return None
+    return ((moment(end) or present) - began) / timedelta(seconds=1)

@@ -1,0 +1,73 @@
+"""The cluster that a command talks to, its options, and looking up an object by the name that a person typed."""
+
+import asyncio
+import difflib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from levada.cli.output import Format, error
+from levada.resources.kinds import Kind
+
+if TYPE_CHECKING:
+    from levada.kube import Client
+
+T = TypeVar("T")
+
+NamespaceOption = Annotated[
+    str | None, typer.Option("--namespace", "-n", help="Namespace; the context's own when absent.")
+]
+ContextOption = Annotated[
+    str | None, typer.Option("--context", help="Context of your kubeconfig; the current one when absent.")
+]
+FormatOption = Annotated[Format | None, typer.Option("--output", "-o", help="For programs: json, yaml or name.")]
+
+
+def run(work: Callable[["Client", str], Awaitable[T]], namespace: str | None, context: str | None) -> T:
+    """Do something with a client and the namespace that is meant."""
+
+    async def with_client() -> T:
+        async with connected(context) as client:
+            return await work(client, namespace or client.namespace)
+
+    return asyncio.run(with_client())
+
+
+@asynccontextmanager
+async def connected(context: str | None) -> AsyncIterator["Client"]:
+    """A client for the user's kubeconfig."""
+    from levada.kube import Client
+
+    async with Client.from_kubeconfig(context=context, user_agent="levada-cli") as client:
+        yield client
+
+
+async def find(client: "Client", kind: Kind, name: str, namespace: str, *, called: str) -> dict[str, Any]:
+    """The object of that name; `called` is what people call its kind.
+
+    Raises:
+        typer.Exit: there is none; similar names have been offered.
+    """
+    from levada.kube import NotFound
+
+    try:
+        return await client.get(kind, name, namespace)
+    except NotFound:
+        there, _ = await client.list(kind, namespace)  # raises again if the kind itself is missing
+        names = [each["metadata"]["name"] for each in there]
+        raise not_found(name, namespace, names, called=called, listing=_listing(kind, namespace)) from None
+
+
+def not_found(name: str, namespace: str, names: list[str], *, called: str, listing: str) -> typer.Exit:
+    """Say that there is no such object, with the closest names."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = (
+        f"did you mean {' or '.join(close)}?" if close else f"`{listing}` lists what there is; -n chooses the namespace"
+    )
+    return error(f"there is no {called} {name!r} in namespace {namespace!r}", hint)
+
+
+def _listing(kind: Kind, namespace: str) -> str:
+    return f"kubectl get {kind.plural}.{kind.group} -n {namespace}"

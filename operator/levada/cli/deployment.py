@@ -1,0 +1,145 @@
+"""`levada deployment`: list deployments and run them."""
+
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from levada.cli.connection import ContextOption, FormatOption, NamespaceOption, find, run
+from levada.cli.output import console, error, machine_text, now, warn
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
+from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
+from levada.resources.phases import RunPhase
+
+if TYPE_CHECKING:
+    from levada.kube import Client
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List deployments and run them.")
+
+# Kubernetes' own alphabet for generated names: no vowels, so no words.
+ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
+SUFFIX_LENGTH: Final = 5
+NAME_TRIES: Final = 5
+
+
+@app.command("ls")
+def list_deployments(
+    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Deployments of all namespaces.")] = False,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+) -> None:
+    """List deployments."""
+    from levada.cli.deployment_view import deployments_table
+
+    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
+        found, _ = await client.list(DEPLOYMENTS, None if everywhere else here)
+        return found
+
+    found = run(work, namespace, context)
+    if output:
+        typer.echo(machine_text(found, output), nl=False)
+    elif found:
+        console.print(deployments_table(found, now(), with_namespace=everywhere))
+    else:
+        typer.echo("no deployments: `kubectl apply -f` one, or choose another namespace with -n", err=True)
+
+
+@app.command("run")
+def run_deployment(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.")],
+    *,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; the value is read as YAML. Repeatable."),
+    ] = None,
+    run_name: Annotated[str | None, typer.Option("--name", help="Name of the flow run; made up when absent.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow the run until it ends; exit code 0 only if it completes.")
+    ] = False,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Start a flow run of a deployment."""
+    from levada.cli.parameters import ParameterSyntaxError, parse_parameters
+
+    try:
+        parameters = parse_parameters(parameter or [])
+    except ParameterSyntaxError as failure:
+        raise error(str(failure)) from None
+
+    async def work(client: "Client", here: str) -> str | None:
+        deployment = await find(client, DEPLOYMENTS, name, here, called="deployment")
+        warn_if_not_ready(deployment)
+        created = await create_run(client, here, name, parameters, run_name)
+        announce(created, watch=watch, output=output)
+        if not watch:
+            return None
+        from levada.cli.runs import watch_run
+
+        return await watch_run(client, created["metadata"]["name"], here)
+
+    ended = run(work, namespace, context)
+    if watch and ended != RunPhase.COMPLETED:
+        raise typer.Exit(1)
+
+
+async def create_run(
+    client: "Client", namespace: str, deployment: str, parameters: dict[str, Any], name: str | None
+) -> dict[str, Any]:
+    """Create the flow run; a made-up name that is taken is made up again.
+
+    Raises:
+        typer.Exit: the name that the user chose is taken, or the API server refuses the run.
+    """
+    from levada.kube import AlreadyExists, Invalid
+
+    for tries_left in reversed(range(NAME_TRIES)):
+        body = flow_run(name or made_up_name(deployment), deployment, parameters)
+        try:
+            return await client.create(FLOW_RUNS, body, namespace)
+        except AlreadyExists:
+            if name:
+                raise error(
+                    f"there is a flow run {name!r} already", "leave out --name, or choose another one"
+                ) from None
+            if not tries_left:
+                raise
+        except Invalid as failure:
+            raise error(f"the API server refuses the run: {failure.message}") from None
+    raise AssertionError("the last try returns or raises")
+
+
+def flow_run(name: str, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The order to run the deployment once."""
+    spec = {"deploymentRef": {"name": deployment}} | ({"parameters": parameters} if parameters else {})
+    return {"apiVersion": API_VERSION, "kind": "FlowRun", "metadata": {"name": name}, "spec": spec}
+
+
+def made_up_name(deployment: str) -> str:
+    """`<deployment>-<5 characters>`, cut so that it is a legal name of a run."""
+    suffix = "".join(secrets.choice(ALPHABET) for _ in range(SUFFIX_LENGTH))
+    return f"{deployment[: MAX_NAME_LENGTH - SUFFIX_LENGTH - 1].rstrip('-')}-{suffix}"
+
+
+def warn_if_not_ready(deployment: dict[str, Any]) -> None:
+    """Say beforehand why the run may not start."""
+    name = deployment["metadata"]["name"]
+    if deployment["spec"].get("paused"):
+        warn(f"deployment {name!r} is paused: the run waits until spec.paused is false again")
+    conditions = (deployment.get("status") or {}).get("conditions") or []
+    for each in conditions:
+        if each["type"] == "Ready" and each["status"] == "False":
+            warn(f"deployment {name!r} is not ready: {each['message'] or each['reason']}")
+
+
+def announce(created: dict[str, Any], *, watch: bool, output: Any) -> None:
+    """Say what was created, and how to look at it."""
+    name = created["metadata"]["name"]
+    if output:
+        typer.echo(machine_text(created, output), nl=False)
+    elif watch:
+        typer.echo(f"flow run {name} created")
+    else:
+        typer.echo(f"flow run {name} created; `levada runs watch {name}` follows it")

@@ -1,0 +1,88 @@
+"""The log of a flow run: of the pod of one of its attempts, or of all to come."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from levada.cli.connection import find
+from levada.cli.follow import has_ended
+from levada.cli.output import error
+from levada.resources.kinds import FLOW_RUNS, PODS
+from levada.resources.names import CONTAINER_NAME, LABEL_ATTEMPT, LABEL_RUN
+
+if TYPE_CHECKING:
+    from levada.kube import Client
+
+POLL_SECONDS: Final = 0.5
+
+
+async def print_log(client: "Client", name: str, namespace: str, *, attempt: int | None, follow: bool) -> None:
+    """Write the log to standard output. When following, wait for the pod, and go on to later attempts until the run has ended.
+
+    Raises:
+        typer.Exit: there is no such run, or (not following) no log yet.
+    """
+    shown: set[str] = set()
+    while True:
+        run = await find(client, FLOW_RUNS, name, namespace, called="flow run")
+        pod = newest_pod(await _pods(client, name, namespace), attempt)
+        if pod is not None and pod["metadata"]["uid"] not in shown and has_log(pod):
+            shown.add(pod["metadata"]["uid"])
+            await _copy(client, pod, follow=follow)
+            if not follow or attempt is not None:
+                return
+            continue
+        if not follow or has_ended(run):
+            if shown:
+                return
+            raise no_log(run, pod, attempt)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def _pods(client: "Client", name: str, namespace: str) -> list[dict[str, Any]]:
+    found, _ = await client.list(PODS, namespace, label_selector=f"{LABEL_RUN}={name}")
+    return found
+
+
+def newest_pod(pods: list[dict[str, Any]], attempt: int | None) -> dict[str, Any] | None:
+    """The pod of the attempt, or of the newest one."""
+    wanted = [pod for pod in pods if attempt is None or _attempt(pod) == attempt]
+    return max(wanted, key=lambda pod: (_attempt(pod), pod["metadata"]["creationTimestamp"]), default=None)
+
+
+def _attempt(pod: dict[str, Any]) -> int:
+    return int(pod["metadata"]["labels"].get(LABEL_ATTEMPT, 0))
+
+
+def has_log(pod: dict[str, Any]) -> bool:
+    """Whether the run's container has started, so that there is a log to ask for."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or []
+    return any("running" in (each.get("state") or {}) or "terminated" in (each.get("state") or {}) for each in statuses)
+
+
+def no_log(run: dict[str, Any], pod: dict[str, Any] | None, attempt: int | None) -> Exception:
+    """Say why there is no log."""
+    name, status = run["metadata"]["name"], run.get("status") or {}
+    phase = status.get("phase") or "not looked at yet"
+    if pod is not None:
+        waiting = f"the container of pod {pod['metadata']['name']} has not started"
+        return error(
+            f"flow run {name!r} has no log yet: {waiting}",
+            f"-f waits for it; `kubectl describe pod {pod['metadata']['name']}` says why",
+        )
+    which = f"attempt {attempt} of flow run {name!r}" if attempt else f"flow run {name!r}"
+    if has_ended(run):
+        why = status.get("message") or status.get("reason") or "its pod is gone"
+        return error(f"{which} has no pod any more, or never had one: it ended as {phase}: {why}")
+    return error(
+        f"{which} has no pod yet: it is {phase}",
+        f"-f waits for it; `levada runs show {name}` says where the run stands",
+    )
+
+
+async def _copy(client: "Client", pod: dict[str, Any], *, follow: bool) -> None:
+    meta = pod["metadata"]
+    params = {"container": CONTAINER_NAME} | ({"follow": "true"} if follow else {})
+    async for chunk in client.stream(PODS.path(meta["namespace"], meta["name"], "log"), params):
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()

@@ -1,0 +1,147 @@
+"""`levada runs`: list, show, watch and cancel flow runs, and read their logs."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from levada.cli.connection import ContextOption, FormatOption, NamespaceOption, find, run
+from levada.cli.output import console, error, machine_text, now, time_text
+from levada.resources.kinds import FLOW_RUNS
+from levada.resources.names import FIELD_MANAGER_CLI
+from levada.resources.phases import RunPhase
+
+if TYPE_CHECKING:
+    from levada.kube import Client
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, show, watch and cancel flow runs.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run.")]
+
+
+@app.command("ls")
+def list_runs(
+    *,
+    deployment: Annotated[str | None, typer.Option("--deployment", "-d", help="Only runs of this deployment.")] = None,
+    phase: Annotated[RunPhase | None, typer.Option("--phase", help="Only runs in this phase.")] = None,
+    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Runs of all namespaces.")] = False,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+) -> None:
+    """List flow runs, the newest first."""
+    from levada.cli.run_view import runs_table
+
+    chosen = {"status.phase": phase, "spec.deploymentRef.name": deployment}
+    selector = ",".join(f"{field}={value}" for field, value in chosen.items() if value)
+
+    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
+        found, _ = await client.list(FLOW_RUNS, None if everywhere else here, field_selector=selector or None)
+        return found
+
+    found = run(work, namespace, context)
+    if output:
+        typer.echo(machine_text(found, output), nl=False)
+    elif found:
+        console.print(runs_table(found, now(), with_namespace=everywhere))
+    else:
+        typer.echo(
+            "no flow runs" + (" that match" if selector else "") + ": `levada deployment run NAME` starts one", err=True
+        )
+
+
+@app.command()
+def show(
+    name: Name, output: FormatOption = None, namespace: NamespaceOption = None, context: ContextOption = None
+) -> None:
+    """Show one flow run: where it stands, its tasks, and what went wrong."""
+    from levada.cli.run_view import run_page
+
+    async def work(client: "Client", here: str) -> dict[str, Any]:
+        return await find(client, FLOW_RUNS, name, here, called="flow run")
+
+    found = run(work, namespace, context)
+    if output:
+        typer.echo(machine_text(found, output), nl=False)
+    else:
+        console.print(run_page(found, now()))
+
+
+@app.command()
+def watch(name: Name, namespace: NamespaceOption = None, context: ContextOption = None) -> None:
+    """Follow a flow run until it ends; the exit code is 0 only if it ends as Completed."""
+
+    async def work(client: "Client", here: str) -> str:
+        return await watch_run(client, name, here)
+
+    if run(work, namespace, context) != RunPhase.COMPLETED:
+        raise typer.Exit(1)
+
+
+async def watch_run(client: "Client", name: str, namespace: str) -> str:
+    """Print a line for each change that a person would notice; return the phase that the run ended in."""
+    from levada.cli.follow import follow
+    from levada.cli.run_view import progress_line
+
+    last = ""
+
+    def report(found: dict[str, Any]) -> None:
+        nonlocal last
+        line = progress_line(found)
+        if line != last:
+            last = line
+            typer.echo(f"{now():%H:%M:%S}  {line}")
+
+    ended = await follow(client, name, namespace, report)
+    return str(ended["status"]["phase"])
+
+
+@app.command()
+def logs(
+    name: Name,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Wait for the log, and go on until the run ends.")
+    ] = False,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", min=1, help="Which attempt; the newest when absent.")
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Print the log of a flow run."""
+    from levada.cli.logs import print_log
+
+    async def work(client: "Client", here: str) -> None:
+        await print_log(client, name, here, attempt=attempt, follow=follow)
+
+    run(work, namespace, context)
+
+
+@app.command()
+def cancel(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.")],
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+) -> None:
+    """Ask flow runs to stop. A run that has ended already is an error, unless it was cancelled."""
+    refused = run(lambda client, here: _cancel_all(client, here, names), namespace, context)
+    if refused:
+        raise typer.Exit(1)
+
+
+async def _cancel_all(client: "Client", namespace: str, names: list[str]) -> int:
+    """How many of the runs could not be cancelled any more."""
+    from levada.cli.follow import has_ended
+
+    refused = 0
+    for name in names:
+        found = await find(client, FLOW_RUNS, name, namespace, called="flow run")
+        status = found.get("status") or {}
+        if has_ended(found) and status["phase"] != RunPhase.CANCELLED:
+            error(
+                f"flow run {name!r} ended as {status['phase']} at {time_text(status.get('completionTime'))}: there is nothing to cancel"
+            )
+            refused += 1
+            continue
+        await client.patch(FLOW_RUNS, name, {"spec": {"cancel": True}}, namespace, field_manager=FIELD_MANAGER_CLI)
+        typer.echo(f"flow run {name} is cancelled" if has_ended(found) else f"flow run {name} is asked to stop")
+    return refused
