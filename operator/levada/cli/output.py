@@ -17,6 +17,9 @@ from rich.text import Text
 # Into a pipe or a file, lines are cut for nobody's screen.
 PIPE_WIDTH: Final = 160
 
+# Columns whose words people copy: on a narrow screen the others give way first.
+UNBROKEN: Final = frozenset({"NAME", "NAMESPACE", "PHASE", "STATE", "AGE"})
+
 PHASE_STYLES: Final[dict[str, str]] = {
     "Completed": "green",
     "Running": "cyan",
@@ -69,7 +72,7 @@ def table(*columns: str) -> Table:
     """A table in kubectl's manner: a header, no lines."""
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column in UNBROKEN)
     return made
 
 
