@@ -92,14 +92,19 @@ def reap(pid: int) -> None:
         os.waitpid(pid, os.WNOHANG)
 
 
-def spawn(command: Sequence[str], *, log: Path, marker: str) -> ProcessIdentity:
-    """Start a process in a session of its own, so that no terminal or parent takes it along when it ends."""
+def spawn(
+    command: Sequence[str], *, log: Path, marker: str, environment: Mapping[str, str] | None = None
+) -> ProcessIdentity:
+    """Start a process in a session of its own, so that no terminal or parent takes it along when it ends.
+
+    It inherits little of this process's environment; `environment` adds to that.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     write_log = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
         command[0],
         list(command),
-        {**_environment(os.environ), MARKER: marker},
+        {**_environment(os.environ), **(environment or {}), MARKER: marker},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), write_log, 0o600),
