@@ -18,7 +18,9 @@ def function_of(fn: Any, decorator: str) -> Callable[..., Any]:
         OptionError: it is no function, or one of a kind that cannot run as a flow or task.
     """
     if not callable(fn):
-        raise OptionError(f"@{decorator} was given {fn!r}, which is not a function; write @{decorator}(name=...) for options")
+        raise OptionError(
+            f"@{decorator} was given {fn!r}, which is not a function; write @{decorator}(name=...) for options"
+        )
     if isinstance(fn, (staticmethod, classmethod)):
         raise OptionError(f"@{decorator} must stand below @{type(fn).__name__}, directly above the function")
     return fn  # type: ignore[no-any-return]  # a callable is all that is known

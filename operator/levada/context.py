@@ -79,7 +79,9 @@ def current_flow_run() -> FlowRunInfo:
     """
     run = FLOW_RUN.get()
     if run is None:
-        raise MissingContextError("there is no flow run here; call this from a @flow function or from a task that it runs")
+        raise MissingContextError(
+            "there is no flow run here; call this from a @flow function or from a task that it runs"
+        )
     return FlowRunInfo(run)
 
 

@@ -31,17 +31,17 @@ class MissingContextError(LevadaError, RuntimeError):
     """There is no flow run or task run around the caller."""
 
 
-class UpstreamFailed(LevadaError):
+class UpstreamFailed(LevadaError):  # noqa: N818  named after what happened to the run
     """The task did not run, because an upstream task did not complete. `__cause__` is the upstream's error."""
 
 
-class RunFailed(LevadaError):
+class RunFailed(LevadaError):  # noqa: N818  named after what happened to the run
     """The run ended in a failed state that carries no exception."""
 
 
-class RunCancelled(LevadaError):
+class RunCancelled(LevadaError):  # noqa: N818  named after what happened to the run
     """The run was cancelled, so it has no result."""
 
 
-class RunTimedOut(LevadaError, TimeoutError):
+class RunTimedOut(LevadaError, TimeoutError):  # noqa: N818  named after what happened to the run
     """The run was not done within its `timeout_seconds`."""

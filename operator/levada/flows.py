@@ -96,7 +96,9 @@ class Flow(Generic[P, R]):
     ) -> Coroutine[Any, Any, State[T]]: ...
     @overload
     def __call__(self, *args: Any, return_state: Literal[True], **kwargs: Any) -> State[R]: ...
-    def __call__(self, *args: Any, return_state: bool = False, **kwargs: Any) -> Any:
+    def __call__(  # type: ignore[misc]  # `return_state` is a reserved name, which ParamSpec cannot say
+        self, *args: Any, return_state: bool = False, **kwargs: Any
+    ) -> Any:
         """Run the flow and return what it returns; an async flow's call must be awaited.
 
         Args:

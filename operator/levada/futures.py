@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from levada.states import State
 
 if TYPE_CHECKING:
+    from queue import SimpleQueue
+
     from levada.engine.taskrun import TaskRun
 
 R = TypeVar("R")
@@ -49,7 +51,7 @@ class Future(Generic[R_co]):
         """Wait until it has ended, at most `timeout` seconds. Does not raise what the task raised."""
         self._run.wait(timeout)
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:  # noqa: FBT001  as in Prefect
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         """Wait for what the task returns.
 
         Args:
@@ -75,7 +77,7 @@ class FutureList(list[Future[R]]):
         """Wait for all of them, at most `timeout` seconds altogether."""
         wait(self, timeout)
 
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:  # noqa: FBT001  as in Prefect
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> list[Any]:
         """All results, in order.
 
         Raises:
@@ -113,12 +115,13 @@ def as_completed(futures: Iterable[Future[R]], timeout: float | None = None) -> 
         TimeoutError: not all of them have ended within `timeout` seconds.
     """
     import time
+    from functools import partial
     from queue import Empty, SimpleQueue
 
     every = list(dict.fromkeys(futures))
     ended: SimpleQueue[Future[R]] = SimpleQueue()
     for future in every:
-        future._run.when_done(lambda _run, future=future: ended.put(future))
+        future._run.when_done(partial(_put, ended, future))
     deadline = None if timeout is None else time.monotonic() + timeout
     for index in range(len(every)):
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -128,3 +131,7 @@ def as_completed(futures: Iterable[Future[R]], timeout: float | None = None) -> 
             raise TimeoutError(
                 f"{len(every) - index} of {len(every)} task runs are not done after {timeout} s"
             ) from None
+
+
+def _put(ended: "SimpleQueue[Any]", future: Future[Any], _run: object) -> None:
+    ended.put(future)

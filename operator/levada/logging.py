@@ -60,7 +60,7 @@ class StderrHandler(logging.StreamHandler[Any]):
         self.setFormatter(RunFormatter())
 
     @property
-    def stream(self) -> Any:  # type: ignore[override]  # a property instead of an attribute is the point
+    def stream(self) -> Any:
         """The current stderr."""
         return sys.stderr
 

@@ -95,7 +95,7 @@ class State(Generic[R]):
         """Whether nothing can follow."""
         return self.type in TERMINAL_PHASES
 
-    def result(self, raise_on_failure: bool = True) -> Any:  # noqa: FBT001  Prefect's signature
+    def result(self, raise_on_failure: bool = True) -> Any:
         """What the run returned.
 
         Args:

@@ -104,7 +104,7 @@ class Task(Generic[P, R]):
     ) -> State[R]: ...
     @overload
     def __call__(self, *args: Any, wait_for: Iterable[Any], **kwargs: Any) -> R: ...
-    def __call__(
+    def __call__(  # type: ignore[misc]  # the two options are reserved names, which ParamSpec cannot say
         self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> Any:
         """Run the task here and now and return what it returns; that of an async task must be awaited.
@@ -162,9 +162,7 @@ class Task(Generic[P, R]):
         future.wait()
         return future.state
 
-    def map(
-        self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
-    ) -> Any:
+    def map(self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any) -> Any:
         """Submit the task once for each item of the lists among its arguments.
 
         Lists must have one length; texts, dicts and values in `unmapped(...)` go to every call as they are.
@@ -192,11 +190,10 @@ class unmapped(Generic[T]):  # noqa: N801  reads as a function, as in Prefect
         self.value = value
 
 
-def _calls_of(
-    name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Iterable[tuple[list[Any], dict[str, Any]]]:
+def _calls_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[tuple[list[Any], dict[str, Any]]]:
     """The arguments of each call of a `.map`."""
-    parts = {**dict(enumerate(args)), **kwargs}
+    parts: dict[int | str, Any] = dict(enumerate(args))
+    parts.update(kwargs)
     parts = {key: part.result() if isinstance(part, Future) else part for key, part in parts.items()}
     lists = {key: list(part) for key, part in parts.items() if _is_mapped(part)}
     if not lists:
@@ -204,7 +201,9 @@ def _calls_of(
     lengths = {len(items) for items in lists.values()}
     if len(lengths) > 1:
         shown = ", ".join(f"{key}: {len(items)}" for key, items in lists.items())
-        raise ValueError(f"{name}.map(...) got lists of different lengths ({shown}); wrap what all calls share in unmapped()")
+        raise ValueError(
+            f"{name}.map(...) got lists of different lengths ({shown}); wrap what all calls share in unmapped()"
+        )
     plain = {key: part.value if isinstance(part, unmapped) else part for key, part in parts.items() if key not in lists}
     for index in range(lengths.pop()):
         one = {key: lists[key][index] if key in lists else plain[key] for key in parts}

@@ -31,7 +31,7 @@ class TooLate(Exception):  # noqa: N818  private to the engine: it becomes RunTi
     """The code was not done in time."""
 
 
-class Expired(BaseException):  # noqa: N818  no error: an interrupt
+class Expired(BaseException):
     """Raised into the code that takes too long. No `except Exception` swallows it."""
 
 

@@ -95,4 +95,3 @@ def worth_a_look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 def key_of(item: Future[Any] | State[Any]) -> str:
     """The id of the task run behind a future or a state; empty if there is none."""
     return item.run_id
-

@@ -94,7 +94,7 @@ FIRST: Final = Position()
 NO_RULES: Final = Rules()
 
 
-class IllegalEvent(RuntimeError):
+class IllegalEventError(RuntimeError):
     """An event came where the machine cannot have it: a defect of the driver, not of user code."""
 
 
@@ -102,13 +102,13 @@ def advance(position: Position, event: Event, rules: Rules) -> tuple[Position, E
     """What a run becomes by an event, and what its driver has to do next.
 
     Raises:
-        IllegalEvent: the driver sent an event that cannot happen in this position.
+        IllegalEventError: the driver sent an event that cannot happen in this position.
     """
     if position.state in TERMINAL_TASK_STATES:
         return position, FINISH
     rule = _TABLE.get((position.state, type(event)))
     if rule is None:
-        raise IllegalEvent(f"{type(event).__name__} cannot happen to a run that is {position.state}")
+        raise IllegalEventError(f"{type(event).__name__} cannot happen to a run that is {position.state}")
     return rule(position, event, rules)
 
 

@@ -195,7 +195,7 @@ class Node:
         with LOCK:
             return State(self.phase, self.position.message, value=self.value, exception=self.error, run_id=self.id)
 
-    def result(self, raise_on_failure: bool = True) -> Any:  # noqa: FBT001  Prefect's signature
+    def result(self, raise_on_failure: bool = True) -> Any:
         """Its value; or its error, raised or returned."""
         if self.position.state is TaskState.COMPLETED:
             return self.value

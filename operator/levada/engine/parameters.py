@@ -134,7 +134,9 @@ def _missing(name: str, signature: inspect.Signature, parameters: Mapping[str, A
         if p.default is _EMPTY and p.kind not in _VARIADIC and p.name not in parameters
     ]
     plural = "s" if len(missing) > 1 else ""
-    return f"flow {name}{_shown(signature)} needs the parameter{plural} {', '.join(map(repr, missing))}, and got no value"
+    return (
+        f"flow {name}{_shown(signature)} needs the parameter{plural} {', '.join(map(repr, missing))}, and got no value"
+    )
 
 
 def _shown(signature: inspect.Signature) -> str:
@@ -187,7 +189,7 @@ def _adapter(annotation: Any) -> Any:
 
 
 def _make_adapter(annotation: Any) -> Any:
-    """pydantic's validator for an annotation; None if it is nothing that pydantic understands."""
+    """Pydantic's validator for an annotation; None if it is nothing that pydantic understands."""
     import pydantic
 
     try:
@@ -202,7 +204,7 @@ def _make_adapter(annotation: Any) -> Any:
 
 
 def _reasons(error: Any) -> str:
-    """pydantic's findings on one line; a nested one says where."""
+    """Pydantic's findings on one line; a nested one says where."""
     found = []
     for detail in error.errors(include_url=False, include_context=False)[:3]:
         where = ".".join(str(part) for part in detail["loc"])

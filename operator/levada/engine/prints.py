@@ -21,7 +21,9 @@ _users = 0
 _print = builtins.print
 
 
-def _logged_print(*values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False) -> None:
+def _logged_print(
+    *values: Any, sep: str | None = " ", end: str | None = "\n", file: Any = None, flush: bool = False
+) -> None:
     run_name = _RUN_NAME.get()
     if run_name and (file is None or file is sys.stdout):
         emit(logging.INFO, run_name, (" " if sep is None else sep).join(map(str, values)))

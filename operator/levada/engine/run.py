@@ -312,7 +312,7 @@ def _interrupted(run: FlowRun, error: BaseException) -> None:
         raise error
 
 
-def _finish(run: FlowRun, return_state: bool) -> Any:  # noqa: FBT001  private
+def _finish(run: FlowRun, return_state: bool) -> Any:
     """What the caller of a flow gets."""
     error = run.error
     if error is not None and not isinstance(error, Exception):

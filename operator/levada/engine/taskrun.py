@@ -111,7 +111,7 @@ class TaskRun(Node):
                     self.start_time,
                     self.end_time,
                     position.message,
-                    False,  # noqa: FBT003  `cached`; by position, since this is called for every change
+                    False,
                     self.upstream,
                 )
             )
@@ -127,7 +127,7 @@ class TaskRun(Node):
         """One line for each change that a reader cares about."""
         state = position.state
         if state is TaskState.COMPLETED:
-            if logging.INFO >= _level():
+            if _level() <= logging.INFO:
                 emit(logging.INFO, self.id, f"Completed in {self._took()}")
         elif state is TaskState.FAILED:
             emit(logging.ERROR, self.id, f"Failed: {position.message}{_traceback_once(self.error)}")
@@ -228,7 +228,7 @@ def _create(
     return run
 
 
-def _finish(run: TaskRun, return_state: bool) -> Any:  # noqa: FBT001  private
+def _finish(run: TaskRun, return_state: bool) -> Any:
     """What the caller of a task gets."""
     if return_state:
         if run.error is not None and not isinstance(run.error, Exception) and not isinstance(run.error, SystemExit):

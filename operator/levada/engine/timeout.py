@@ -12,7 +12,9 @@ def timeout_of(setting: object, owner: str) -> float | None:
     if setting is None:
         return None
     if isinstance(setting, bool) or not isinstance(setting, (int, float)):
-        raise OptionError(f"{owner}: timeout_seconds={setting!r} must be a number of seconds, such as timeout_seconds=60")
+        raise OptionError(
+            f"{owner}: timeout_seconds={setting!r} must be a number of seconds, such as timeout_seconds=60"
+        )
     if not setting > 0 or setting == float("inf"):  # `not >` also refuses NaN
         raise OptionError(f"{owner}: timeout_seconds={setting!r} must be greater than 0; leave it out for no limit")
     return float(setting)
