@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from levada.cluster import Cluster, ClusterError
-from levada.cluster.processes import identify, marked, wait_gone
+from levada.cluster.processes import boot_id, identify, marked, wait_gone
 from levada.cluster.state import API_SERVER, COMPONENTS, CONTROLLER_MANAGER, ETCD, SCHEDULER
 
 pytestmark = pytest.mark.apiserver
@@ -279,3 +279,18 @@ def test_up_killed_at_any_moment_can_be_repeated(make_cluster):
     assert set(pids(cluster).values()) == processes_of(cluster)
     for component in COMPONENTS:
         assert len(list(marked(cluster._marker(component)))) == 1
+
+
+def test_ephemeral_data_are_dropped_after_a_reboot(make_cluster, ask):
+    """They were never synced to the disk, so what a power failure left of them cannot be trusted."""
+    cluster = make_cluster("rebooted")
+    cluster.up(ephemeral=True)
+    make_marker(ask, cluster, "before-reboot")
+    for component in COMPONENTS:
+        kill(cluster, component)
+    text = cluster.layout.state.read_text()
+    cluster.layout.state.write_text(text.replace(boot_id(), "the-boot-before"))
+    lines = []
+    cluster.up(progress=lines.append)
+    assert any("the machine was restarted" in line for line in lines)
+    assert not has_marker(ask, cluster, "before-reboot")

@@ -30,6 +30,11 @@ def _spoken() -> Iterator[None]:
         yield
     except ClusterError as failure:
         raise error(str(failure), failure.hint) from None
+    except OSError as failure:
+        hint = (
+            "set LEVADA_HOME (clusters) and LEVADA_CACHE (binaries) to folders that you can write to and that have room"
+        )
+        raise error(str(failure), hint) from None
 
 
 @app.command()

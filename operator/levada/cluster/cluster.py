@@ -5,7 +5,9 @@ connection or a thread: the components live on without the process that started 
 """
 
 import contextlib
+import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -106,6 +108,8 @@ class Cluster:
         Raises:
             ClusterError: with the cause, and what to do, as its hint.
         """
+        if sys.platform != "linux":
+            raise ClusterError("the local control plane runs on Linux only", "use kind: https://kind.sigs.k8s.io")
         begun = time.monotonic()
         options = Options(kube_api_qps, node_grace_seconds, unreachable_toleration_seconds)
         programs = binaries.ensure(progress)
@@ -113,7 +117,7 @@ class Cluster:
             self._refuse_other_durability(ephemeral)
             for attempt in range(1, _PORT_TRIES + 1):
                 try:
-                    self._start(self._plan(programs, ephemeral, options), progress)
+                    self._start(self._plan(programs, ephemeral, options, progress), progress)
                     break
                 except PortTakenError as error:
                     if attempt == _PORT_TRIES:
@@ -132,7 +136,7 @@ class Cluster:
             for component in reversed(COMPONENTS):
                 self._stop(component, grace_seconds=0 if forget else _GRACE_SECONDS[component])
             if forget:
-                shutil.rmtree(self.layout.directory, ignore_errors=not self.exists)
+                self._delete()
         fate = "and its data are gone" if forget else f"is down; its data stays in {self.layout.data}"
         progress(f"cluster {self.name!r} {fate} ({time.monotonic() - begun:.1f} s)")
 
@@ -210,19 +214,25 @@ class Cluster:
                 f"give the new one another --name, or remove this one and its data with `levada cluster down --name {self.name} --delete`",
             )
 
-    def _plan(self, programs: dict[str, Path], ephemeral: bool, options: Options) -> State:
+    def _plan(self, programs: dict[str, Path], ephemeral: bool, options: Options, progress: Progress) -> State:
         """Decide on ports and options, and write down all that the components read."""
         known = state.load(self.layout.state)
         running = {component for component in COMPONENTS if self._running(component)}
         keep = {port for component in running for port in PORTS_OF[component]}
         for component in set(COMPONENTS) - running:
             self._stop(component, grace_seconds=0)
+        self._prepare_data(known, progress)
         planned = State(
             ports=state.choose_ports(known.ports if known else {}, keep),
             binaries={name: str(path) for name, path in programs.items()},
             ephemeral=known.ephemeral if known else ephemeral,
             options=known.options.overlaid(options) if known else options,
+            boot_id=processes.boot_id(),
         )
+        if known and planned.url(API_SERVER) != known.url(API_SERVER):
+            progress(
+                f"the API server moves to {planned.url(API_SERVER)}: kubeconfigs issued before have to be issued again"
+            )
         if known and running and all(Path(path).exists() for path in known.binaries.values()):
             planned = replace(planned, binaries=known.binaries)
         state.save(self.layout.state, planned)
@@ -278,6 +288,12 @@ class Cluster:
             f"{component} died while it started. The end of its log:\n{tail}", f"the whole log: {log}"
         )
 
+    def _prepare_data(self, known: State | None, progress: Progress) -> None:
+        """Drop data that cannot be trusted: an ephemeral database does not sync, and the machine has been rebooted."""
+        if known and known.ephemeral and known.boot_id != processes.boot_id() and self.layout.data.exists():
+            progress(f"cluster {self.name!r} is ephemeral and the machine was restarted: its data are dropped")
+            shutil.rmtree(self.layout.data)
+
     # -- Down ----------------------------------------------------------------------------------------------------
 
     def _stop(self, component: str, *, grace_seconds: float) -> None:
@@ -287,6 +303,14 @@ class Cluster:
         for orphan in processes.marked(self._marker(component)):
             processes.stop(orphan, grace_seconds=grace_seconds)
         self.layout.record(component).unlink(missing_ok=True)
+
+    def _delete(self) -> None:
+        """Delete the folder. The rename first: killed in between, this never leaves half a cluster under its name."""
+        doomed = self.layout.directory.with_name(f".{self.name}.deleted-{secrets.token_hex(4)}")
+        with contextlib.suppress(FileNotFoundError):
+            self.layout.directory.rename(doomed)
+        for leftover in doomed.parent.glob(f".{self.name}.deleted-*"):
+            shutil.rmtree(leftover)
 
 
 def _rotate(log: Path) -> None:

@@ -33,9 +33,11 @@ def check(component: str, layout: Layout, state: State) -> str | None:
 
 
 def _get(component: str, layout: Layout, state: State, path: str) -> str | None:
-    connection = http.client.HTTPSConnection(
-        LOOPBACK, state.port(component), timeout=_TIMEOUT_SECONDS, context=_context(component, Store(layout.pki))
-    )
+    try:
+        context = _context(component, Store(layout.pki))
+    except OSError as error:
+        return f"its certificates cannot be read: {error}"
+    connection = http.client.HTTPSConnection(LOOPBACK, state.port(component), timeout=_TIMEOUT_SECONDS, context=context)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

@@ -55,6 +55,8 @@ class State:
     binaries: dict[str, str]
     ephemeral: bool = False
     options: Options = field(default_factory=Options)
+    boot_id: str = ""
+    """The boot of the machine in which it was last started."""
 
     def port(self, name: str) -> int:
         return self.ports[name]
@@ -77,7 +79,7 @@ class State:
             known = {item.name for item in fields(Options)}
             options = Options(**{name: value for name, value in raw["options"].items() if name in known})
             numbers = {name: int(raw["ports"][name]) for name in PORT_NAMES}
-            return cls(numbers, dict(raw["binaries"]), bool(raw["ephemeral"]), options)
+            return cls(numbers, dict(raw["binaries"]), bool(raw["ephemeral"]), options, str(raw.get("boot_id", "")))
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not the state of a cluster: {error!r}") from error
 
