@@ -102,6 +102,7 @@ class PodView:
     attempt: int
     job: str
     created_at: datetime
+    run_uid: str = ""
     phase: str = "Pending"
     reason: str = ""
     message: str = ""

@@ -19,6 +19,7 @@ from levada.decide.facts import (
 )
 from levada.decide.times import parse
 from levada.resources.names import (
+    ANNOTATION_RUN_UID,
     CONTAINER_NAME,
     DEFAULT_QUEUE,
     ENV_CODE_DIR,
@@ -122,6 +123,7 @@ def pod_view(obj: Object, *, gone: bool = False) -> PodView:
         attempt=_number(labels.get(LABEL_ATTEMPT)),
         job=labels.get("batch.kubernetes.io/job-name", ""),
         created_at=_created(meta),
+        run_uid=(meta.get("annotations") or _EMPTY).get(ANNOTATION_RUN_UID, ""),
         phase=status.get("phase") or "Pending",
         reason=status.get("reason") or "",
         message=status.get("message") or "",

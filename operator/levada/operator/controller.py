@@ -1,0 +1,289 @@
+"""What a change means and what is done about it: watches in, keys into the queue, one reconcile per kind.
+
+The three kinds that come in masses (FlowRun, Job, Pod) are reconciled here, under the key of their run; the others in
+definitions.py. Nothing is decided before everything has been listed once: a fact that is only missing looks like one that is not so.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from levada.decide.attempt import failure_to_create
+from levada.decide.facts import JobView, RunView
+from levada.decide.plan import Plan
+from levada.decide.run import decide_run
+from levada.decide.views import job_view, pod_view, run_view
+from levada.kube import ApiError, Client, Conflict, ConnectionLost, Invalid, NotFound
+from levada.operator.apply import Answers, JobRefusedError, apply_run
+from levada.operator.definitions import Definitions
+from levada.operator.gather import run_facts
+from levada.operator.metrics import Metrics
+from levada.operator.settings import OperatorSettings
+from levada.operator.store import Key, Store
+from levada.operator.workqueue import WorkQueue
+from levada.resources.kinds import FLOW_RUNS
+from levada.resources.phases import RunPhase, is_terminal
+
+log = logging.getLogger(__name__)
+Object = Mapping[str, Any]
+
+RUN, FLOW, DEPLOYMENT, QUEUE, SCHEDULE = "FlowRun", "Flow", "Deployment", "WorkQueue", "Schedule"
+
+
+class Work(NamedTuple):
+    """A key of the queue: which object of which kind to look at."""
+
+    kind: str
+    key: Key
+
+
+def utc_now() -> datetime:
+    """The only clock of the operator."""
+    return datetime.now(UTC)
+
+
+class Controller:
+    """Feed it with `on_*`, call `start` once everything has been listed, then let workers `reconcile`."""
+
+    def __init__(
+        self,
+        client: Client,
+        settings: OperatorSettings,
+        *,
+        metrics: Metrics | None = None,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.client = client
+        self.settings = settings
+        self.store = Store()
+        self.queue: WorkQueue[Work] = WorkQueue()
+        self.metrics = metrics or Metrics()
+        self.now = now
+        self.started = False
+        self.definitions = Definitions(self)
+        self._stale: set[Key] = set()  # runs to be read from the API before they are decided about
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def on_run(self, change: str, body: Object) -> None:
+        """A FlowRun changed, or left the watch: because it was deleted or because it is over, which only a read can tell."""
+        view = run_view(body)
+        key = Key(view.namespace, view.name)
+        if change != "DELETED":
+            self.take_run(view)
+            return
+        known = self.store.runs.get(key)
+        if known is not None and known.uid == view.uid and (view.deleting or not is_terminal(known.phase)):
+            self._stale.add(key)
+            self.enqueue(RUN, key)
+
+    def on_job(self, change: str, body: Object) -> None:
+        """A Job of a run changed."""
+        view = job_view(body)
+        key = Key(view.namespace, view.run)
+        if change == "DELETED":
+            if self.store.remove_job(view) and self.store.runs.get(key) is not None:
+                self.enqueue(RUN, key)
+            return
+        if self.store.runs.get(key) is not None or not self.started:
+            if self.store.put_job(view):
+                self.enqueue(RUN, key)
+        elif view.can_make_pods:
+            self._adopt(view)
+
+    def on_pod(self, change: str, body: Object) -> None:
+        """A pod of a run changed. Pods of runs that nobody knows are the affair of their Job."""
+        view = pod_view(body, gone=change == "DELETED")
+        key = Key(view.namespace, view.run)
+        known = self.store.runs.get(key) is not None or key in self.store.jobs or not self.started
+        if known and self.store.put_pod(view):
+            self.enqueue(RUN, key)
+
+    def take_run(self, view: RunView) -> None:
+        """Put a run into the store, from wherever it came, and wake whom it concerns."""
+        key = Key(view.namespace, view.name)
+        seat = self.store.seat(key)
+        if self.store.put_run(view):
+            self.enqueue(RUN, key)
+        if seat is not None and self.store.seat(key) != seat:
+            self.wake_queue(seat[0])
+
+    def _adopt(self, job: JobView) -> None:
+        """A Job that can still run something, of a run that is not under watch: it is over, or gone. Read it to know."""
+        key = Key(job.namespace, job.run)
+        self.store.put_job(job)
+        self._stale.add(key)
+        self.enqueue(RUN, key)
+
+    def enqueue(self, kind: str, key: Key) -> None:
+        """Have an object looked at."""
+        self.queue.add(Work(kind, key))
+
+    def wake_queue(self, queue: Key) -> None:
+        """A slot of the queue may be free: look at the runs that come next."""
+        view = self.store.queues.get(queue)
+        if view is not None and view.limit is not None:
+            for key in self.store.next_waiting(queue, view.limit - self.store.holding(queue)):
+                self.enqueue(RUN, key)
+
+    def wake_runs(self, keys: Iterable[Key]) -> None:
+        """What these runs wait for has changed."""
+        for key in keys:
+            run = self.store.runs.get(key)
+            if run is not None and (run.attempt == 0 or run.phase == RunPhase.RETRYING):
+                self.enqueue(RUN, key)
+
+    def start(self) -> None:
+        """Everything has been listed: from now on what is not known is not there."""
+        self.started = True
+        for key in list(self.store.jobs):
+            if self.store.runs.get(key) is None:
+                self._judge_strangers(key)
+        for key in list(self.store.pods):
+            if self.store.runs.get(key) is None and key not in self.store.jobs:
+                del self.store.pods[key]
+        for key in self.store.runs:
+            self.enqueue(RUN, key)
+
+    def _judge_strangers(self, key: Key) -> None:
+        """Jobs without an unfinished run. Most are history; one that is still open may need to be stopped."""
+        if any(job.can_make_pods for job in self.store.jobs[key].values()):
+            self._stale.add(key)
+            self.enqueue(RUN, key)
+        else:
+            self.store.jobs.pop(key, None)
+
+    # --- work ---------------------------------------------------------------------------------------------------------
+
+    async def work(self) -> None:
+        """Be one of the workers, for ever."""
+        while True:
+            work = await self.queue.get()
+            try:
+                await self._work_on(work)
+            finally:
+                self.queue.done(work)
+
+    async def _work_on(self, work: Work) -> None:
+        started_s = time.perf_counter()
+        try:
+            again_s = await self.reconcile(work)
+        except (ApiError, ConnectionLost) as error:
+            delay_s = self.queue.add_failed(work)
+            self.metrics.reconcile_errors.labels(work.kind).inc()
+            log.log(
+                logging.INFO if isinstance(error, Conflict) else logging.WARNING,
+                "%s %s/%s: %s; again in %.1f s", work.kind, *work.key, error, delay_s,
+            )  # fmt: skip
+        except Exception:
+            # A bug must not stop the others' runs. It is counted, logged with its trace, and tried again ever more slowly.
+            delay_s = self.queue.add_failed(work)
+            self.metrics.reconcile_errors.labels(work.kind).inc()
+            log.exception("%s %s/%s: unexpected; again in %.1f s", work.kind, *work.key, delay_s)
+        else:
+            self.queue.forget(work)
+            if again_s is not None:
+                self.queue.add_after(work, again_s)
+        self.metrics.reconcile_seconds.labels(work.kind).observe(time.perf_counter() - started_s)
+
+    async def reconcile(self, work: Work) -> float | None:
+        """Bring one object to where it should be. Returns the seconds until the next look, if one is due.
+
+        Raises:
+            ApiError, ConnectionLost: look again after a while.
+        """
+        if work.kind == RUN:
+            return await self._reconcile_run(work.key)
+        return await self.definitions.reconcile(work.kind, work.key)
+
+    async def _reconcile_run(self, key: Key) -> float | None:
+        if key in self._stale or (self.store.runs.get(key) is None and key in self.store.jobs):
+            await self._refresh(key)
+        now = self.now()
+        facts = run_facts(self.store, key, now=now, settings=self.settings.decide)
+        if facts is None:
+            return None
+        plan = decide_run(facts)
+        await self._carry_out(key, facts.run, plan, now)
+        if plan.announced:
+            self.store.announced.add(facts.run.uid)
+        if plan.forget:
+            self.store.remove_run(key, exists=True)
+        return plan.requeue_after_s
+
+    async def _refresh(self, key: Key) -> None:
+        """Read a run. If it is not there any more, everything of it is forgotten."""
+        self._stale.discard(key)
+        try:
+            body = await self.client.get(FLOW_RUNS, key.name, key.namespace)
+        except NotFound:
+            self.forget_run(key)
+        except Exception:
+            self._stale.add(key)
+            raise
+        else:
+            self.take_run(run_view(body))
+            if self.store.runs.get(key) is None:
+                self.store.jobs.pop(key, None)  # the store knows better: it has buried this run
+
+    def forget_run(self, key: Key) -> None:
+        """The run does not exist any more."""
+        seat = self.store.seat(key)
+        self.store.remove_run(key)
+        self.store.jobs.pop(key, None)
+        self.store.pods.pop(key, None)
+        if seat is not None:
+            self.wake_queue(seat[0])
+
+    async def _carry_out(self, key: Key, run: RunView, plan: Plan, now: datetime) -> None:
+        admits = plan.create_job is not None and run.attempt == 0
+        seat = self.store.seat(key)
+        if admits and seat is not None:
+            self.store.claim(key, seat[0])
+        answers = Answers()
+        try:
+            await apply_run(self.client, run, plan, answers, now=now)
+        except JobRefusedError as refusal:
+            self._take(answers)
+            await self._job_refused(key, refusal)
+        except (ApiError, ConnectionLost) as error:
+            # Somebody else was faster, or the answer is lost: decide again, from what there is then.
+            self._take(answers)
+            self._stale.add(key)
+            if isinstance(error, Conflict | Invalid | NotFound):
+                self.store.release(key)  # certainly not written. Otherwise the claim stays until a read has told
+            raise
+        else:
+            self._take(answers)
+            if answers.created and admits:
+                due = max(run.created_at, run.scheduled_at or run.created_at)
+                self.metrics.start_latency.observe(max(0.0, (self.now() - due).total_seconds()))
+
+    def _take(self, answers: Answers) -> None:
+        """Our own writes are news like any other, only sooner."""
+        for job in answers.jobs:
+            self.store.put_job(job)
+        if answers.run is not None:
+            if is_terminal(answers.run.phase):
+                self.metrics.runs_finished.labels(answers.run.phase).inc()
+            self.take_run(answers.run)
+
+    async def _job_refused(self, key: Key, refusal: JobRefusedError) -> None:
+        """The API server will not have the Job: say so, or end the run.
+
+        Raises:
+            ApiError: the refusal, so that the Job is tried again after a while.
+        """
+        now = self.now()
+        facts = run_facts(self.store, key, now=now, settings=self.settings.decide)
+        if facts is None:
+            return
+        error = refusal.error
+        plan = failure_to_create(facts, error.status, error.reason, error.message)
+        if plan is not None:
+            await self._carry_out(key, facts.run, plan, now)
+        run = self.store.runs.get(key)
+        if run is not None and not is_terminal(run.phase):
+            raise error

@@ -1,0 +1,262 @@
+"""Flow, Deployment and WorkQueue: few, seldom changed, fed by kopf; each is judged and its Ready condition written.
+
+Schedules join them here. A change of one wakes what depends on it: Flow -> Deployments -> waiting runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from levada.decide.deployment import decide_deployment, decide_queue
+from levada.decide.facts import DeploymentView, FlowView, RunView
+from levada.decide.flow import FlowFacts, FlowPlan, Revision, decide_flow
+from levada.decide.manifest import Code, build_job
+from levada.decide.references import ready_condition
+from levada.decide.times import parse
+from levada.decide.views import controller_uid, deployment_view, flow_view, queue_view
+from levada.kube import AlreadyExists, ApiError, Conflict, NotFound
+from levada.operator.apply import patch_status, write_events
+from levada.operator.events import About
+from levada.operator.gather import deployment_facts
+from levada.operator.store import Key, Table
+from levada.resources.kinds import CONFIG_MAPS, DEPLOYMENTS, FLOWS, JOBS, WORK_QUEUES, Kind
+from levada.resources.names import LABEL_FLOW, LABEL_MANAGED_BY, MANAGED_BY
+
+if TYPE_CHECKING:
+    from levada.operator.controller import Controller
+
+log = logging.getLogger(__name__)
+Object = Mapping[str, Any]
+WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES)
+
+
+class Definitions:
+    """The part of the controller for the kinds that people write."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._c = controller
+        # What changed while a list was under way: the list may be older than the change.
+        self._touched: dict[Kind, set[Key]] = {}
+
+    # --- changes ------------------------------------------------------------------------------------------------------
+
+    def on_change(self, kind: Kind, change: str, body: Object) -> None:
+        """An object of one of the kinds changed."""
+        key = Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
+        if kind in self._touched:
+            self._touched[kind].add(key)
+        changed = self._remove(kind, key, body) if change == "DELETED" else self._put(kind, body)
+        if changed:
+            self._c.enqueue(kind.kind, key)
+
+    def _put(self, kind: Kind, body: Object) -> bool:
+        store = self._c.store
+        if kind == FLOWS:
+            return _put(store.flows, flow_view(body))
+        if kind == WORK_QUEUES:
+            return _put(store.queues, queue_view(body))
+        return store.put_deployment(deployment_view(body))
+
+    def _remove(self, kind: Kind, key: Key, body: Object) -> bool:
+        store = self._c.store
+        known = self._table(kind).get(key)
+        if known is None or known.uid != body["metadata"].get("uid"):
+            return False
+        if kind == DEPLOYMENTS:
+            return store.remove_deployment(key)
+        return self._table(kind).remove(key) is not None
+
+    def _table(self, kind: Kind) -> Table[Any]:
+        store = self._c.store
+        tables: dict[Kind, Table[Any]] = {FLOWS: store.flows, DEPLOYMENTS: store.deployments, WORK_QUEUES: store.queues}
+        return tables[kind]
+
+    async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> None:
+        """List a kind and take in the difference: at the start, and now and then for what a broken watch has missed."""
+        touched = self._touched[kind] = set()
+        try:
+            for namespace in namespaces or (None,):
+                items, _ = await self._c.client.list(kind, namespace)
+                listed = {Key(item["metadata"].get("namespace", ""), item["metadata"]["name"]): item for item in items}
+                table = self._table(kind)
+                gone = [key for key in table if key not in listed and namespace in {None, key.namespace}]
+                for key in gone:
+                    known = table.get(key)
+                    if key not in touched and known is not None:
+                        self.on_change(kind, "DELETED", _tombstone(key, known.uid))
+                for key, item in listed.items():
+                    if key not in touched:
+                        self.on_change(kind, "MODIFIED", item)
+        finally:
+            del self._touched[kind]
+
+    # --- reconcile ----------------------------------------------------------------------------------------------------
+
+    async def reconcile(self, kind: str, key: Key) -> float | None:
+        """Judge one object."""
+        try:
+            if kind == FLOWS.kind:
+                return await self._flow(key)
+            if kind == DEPLOYMENTS.kind:
+                await self._deployment(key)
+            elif kind == WORK_QUEUES.kind:
+                await self._queue(key)
+        except (NotFound, Conflict) as error:
+            # It was deleted or changed; the watch will say so. A list now and then makes sure.
+            log.info("%s %s/%s: %s", kind, *key, error)
+        return None
+
+    async def _flow(self, key: Key) -> float | None:
+        store = self._c.store
+        flow = store.flows.get(key)
+        if flow is None:
+            store.codes.pop(key, None)
+            self._wake_users_of(key)
+            return None
+        now = self._c.now()
+        pinned = frozenset(
+            run.pin.code_config_map
+            for run in store.runs.values()
+            if run.pin is not None and run.namespace == key.namespace
+        )
+        facts = FlowFacts(now, flow, await self._files(flow), await self._revisions(flow), pinned)
+        # Compiling a large file takes a while, and everybody else's runs go on meanwhile.
+        plan = await asyncio.to_thread(decide_flow, facts)
+        await self._apply_flow(flow, plan)
+        code = (flow.uid, flow.generation, plan.code)
+        if store.codes.get(key) != code:
+            store.codes[key] = code
+            self._wake_users_of(key)
+        return plan.requeue_after_s
+
+    async def _files(self, flow: FlowView) -> Mapping[str, str] | None:
+        if not flow.config_map:
+            return None
+        try:
+            body = await self._c.client.get(CONFIG_MAPS, flow.config_map, flow.namespace)
+        except NotFound:
+            return None
+        return {str(key): str(value) for key, value in (body.get("data") or {}).items()}
+
+    async def _revisions(self, flow: FlowView) -> tuple[Revision, ...]:
+        if flow.inline is None:
+            return ()
+        selector = f"{LABEL_FLOW}={flow.name},{LABEL_MANAGED_BY}={MANAGED_BY}"
+        items, _ = await self._c.client.list(CONFIG_MAPS, flow.namespace, label_selector=selector)
+        return tuple(
+            Revision(
+                item["metadata"]["name"],
+                parse(item["metadata"].get("creationTimestamp")) or self._c.now(),
+                controller_uid(item),
+            )
+            for item in items
+        )
+
+    async def _apply_flow(self, flow: FlowView, plan: FlowPlan) -> None:
+        client = self._c.client
+        if plan.create_config_map is not None:
+            with contextlib.suppress(AlreadyExists):  # named after its content: what is there is what is wanted
+                await client.create(CONFIG_MAPS, dict(plan.create_config_map), flow.namespace)
+        if plan.status is not None:
+            body = await self._write(FLOWS, flow, plan.status)
+            if _put(self._c.store.flows, flow_view(body)):
+                self._wake_users_of(Key(flow.namespace, flow.name))
+        await write_events(client, About(FLOWS, flow.namespace, flow.name, flow.uid), plan.events, now=self._c.now())
+        for name in plan.delete_config_maps:
+            with contextlib.suppress(NotFound):
+                await client.delete(CONFIG_MAPS, name, flow.namespace)
+
+    def _wake_users_of(self, flow: Key) -> None:
+        for deployment in self._c.store.deployments_of_flow.get(flow, ()):
+            self._c.enqueue(DEPLOYMENTS.kind, deployment)
+
+    async def _deployment(self, key: Key) -> None:
+        store = self._c.store
+        # Whatever changed, the runs look for themselves: they do not wait for this condition.
+        self._c.wake_runs(store.runs_of_deployment.get(key, ()))
+        deployment = store.deployments.get(key)
+        if deployment is None:
+            return
+        self._c.wake_queue(Key(key.namespace, deployment.queue))
+        await self._dry_run(key, deployment)
+        facts = deployment_facts(store, key, now=self._c.now())
+        if facts is None:
+            return
+        plan = decide_deployment(facts)
+        if plan.status is not None:
+            store.put_deployment(deployment_view(await self._write(DEPLOYMENTS, deployment, plan.status)))
+        await write_events(
+            self._c.client, About(DEPLOYMENTS, key.namespace, key.name, deployment.uid), plan.events, now=self._c.now()
+        )
+
+    async def _dry_run(self, key: Key, deployment: DeploymentView) -> None:
+        """Let the API server judge the pod that the Deployment asks for, once per generation."""
+        store = self._c.store
+        ready = ready_condition(deployment.status)
+        good = (
+            ready is not None
+            and ready.get("status") == "True"
+            and ready.get("observedGeneration") == deployment.generation
+        )
+        known = store.refused.get(key)
+        if (
+            good
+            or not deployment.infrastructure
+            or (known is not None and known[:2] == (deployment.uid, deployment.generation))
+        ):
+            return
+        run = RunView(key.namespace, key.name, deployment.uid, "", self._c.now(), key.name)
+        manifest = build_job(
+            run, deployment, Code(deployment.flow, "flow.py:main", "."),
+            attempt=1, parameters="{}", settings=self._c.settings.decide, now=self._c.now(),
+        )  # fmt: skip
+        del manifest["metadata"]["ownerReferences"]
+        refusal = ""
+        try:
+            await self._c.client.create(JOBS, manifest, key.namespace, dry_run=True)
+        except ApiError as error:
+            if error.status in {400, 422}:
+                refusal = error.message
+        store.refused[key] = (deployment.uid, deployment.generation, refusal)
+
+    async def _queue(self, key: Key) -> None:
+        store = self._c.store
+        for run in [*store.all_waiting(key), *store.holders(key)]:
+            self._c.wake_runs((run,))
+        queue = store.queues.get(key)
+        if queue is None:
+            return
+        plan = decide_queue(queue, self._c.now())
+        if plan.status is not None:
+            _put(store.queues, queue_view(await self._write(WORK_QUEUES, queue, plan.status)))
+
+    async def _write(self, kind: Kind, view: Any, status: Mapping[str, Any]) -> Object:
+        return await patch_status(
+            self._c.client,
+            kind,
+            view.namespace,
+            view.name,
+            status,
+            uid=view.uid,
+            resource_version=view.resource_version,
+        )
+
+
+def _put(table: Table[Any], view: Any) -> bool:
+    """Put a view; whether it is news in more than its version."""
+    key = Key(view.namespace, view.name)
+    if not table.accepts(key, view):
+        return False
+    known = table.get(key)
+    table.put(key, view)
+    return known is None or any(
+        getattr(known, name) != getattr(view, name) for name in view.__slots__ if name != "resource_version"
+    )
+
+
+def _tombstone(key: Key, uid: str) -> Object:
+    return {"metadata": {"namespace": key.namespace, "name": key.name, "uid": uid}}

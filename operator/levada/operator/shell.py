@@ -1,0 +1,245 @@
+"""The operator process: kopf's life cycle and watches, our reflectors and workers, metrics; all of it or none.
+
+kopf feeds the few definitions (Flow, Deployment, WorkQueue, Schedule) and gives the process its life cycle and liveness probe. It
+writes nothing: only on.event is used, so no finalizer and no annotation of kopf's ever lands on an object. The three kinds
+that come in masses go through levada.kube.Reflector, which costs a tenth per event and can leave finished runs on the server.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Final
+
+import aiohttp
+import kopf
+from prometheus_client import start_http_server
+
+from levada.kube import Client, KubeError, Reflector
+from levada.operator.controller import Controller
+from levada.operator.definitions import WATCHED
+from levada.operator.metrics import Metrics, State
+from levada.operator.settings import OperatorSettings
+from levada.operator.store import Key
+from levada.resources.kinds import FLOW_RUNS, JOBS, PODS, Kind
+from levada.resources.names import LABEL_RUN
+from levada.resources.phases import TERMINAL_PHASES, is_terminal
+
+log = logging.getLogger(__name__)
+
+# The server filters: a finished run costs the operator neither an event nor memory.
+UNFINISHED: Final = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL_PHASES))
+USER_AGENT: Final = "levada-operator"
+# kopf has run well for so long: its next failure is the first of a new series.
+STEADY_S: Final = 60.0
+
+
+async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Run until SIGTERM or SIGINT, or until a part of it fails; then all of it ends, and whoever started it starts it anew.
+
+    Raises:
+        ExceptionGroup: a part failed.
+    """
+    metrics = Metrics()
+    async with Client.from_kubeconfig(
+        settings.kubeconfig, settings.context, user_agent=USER_AGENT, on_request=metrics.on_request
+    ) as client:
+        controller = Controller(client, settings, metrics=metrics)
+        reflectors = make_reflectors(controller)
+        metrics.observe_state(lambda: state_of(controller, reflectors))
+        with _metrics_page(metrics, settings.metrics_address):
+            await _run_all(controller, reflectors, on_ready)
+
+
+async def _run_all(controller: Controller, reflectors: dict[str, Reflector], on_ready: Callable[[], None]) -> None:
+    """One failure ends everything: half an operator would look alive."""
+    parts: list[asyncio.Task[None]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            for name, reflector in reflectors.items():
+                parts.append(group.create_task(reflector.run(), name=name))
+            parts.append(group.create_task(_start_when_synced(controller, reflectors, on_ready, parts, group)))
+            await run_kopf(controller)  # ends on SIGTERM and SIGINT
+            for part in parts:
+                part.cancel()
+    finally:
+        controller.queue.close()
+
+
+async def _start_when_synced(
+    controller: Controller,
+    reflectors: dict[str, Reflector],
+    on_ready: Callable[[], None],
+    parts: list[asyncio.Task[None]],
+    group: asyncio.TaskGroup,
+) -> None:
+    """Let the workers begin when everything has been listed, then keep comparing with fresh lists."""
+    await _list_definitions(controller)
+    for reflector in reflectors.values():
+        await reflector.synced.wait()
+    controller.start()
+    parts.extend(group.create_task(controller.work(), name=f"worker-{n}") for n in range(controller.settings.workers))
+    log.info(
+        "watching %s: %d unfinished runs, %d deployments, %d flows",
+        ", ".join(controller.settings.namespaces) or "all namespaces",
+        len(controller.store.runs), len(controller.store.deployments), len(controller.store.flows),
+    )  # fmt: skip
+    on_ready()
+    while True:
+        await asyncio.sleep(controller.settings.relist_s)
+        await _list_definitions(controller)
+
+
+async def _list_definitions(controller: Controller) -> None:
+    """Read the few kinds from the API server, which may be away, or not have the CRDs yet: insist."""
+    for kind in WATCHED:
+        delay_s = 0.5
+        while True:
+            try:
+                await controller.definitions.list_all(kind, controller.settings.namespaces)
+                break
+            except KubeError as error:
+                log.warning("listing %s: %s; again in %.1f s", kind.plural, error, delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, 15.0)
+
+
+def make_reflectors(controller: Controller) -> dict[str, Reflector]:
+    """One per kind and namespace, by a name for metrics and logs."""
+    settings = controller.settings
+    feeds: tuple[tuple[Kind, Callable[[str, Any], None], str | None, str | None], ...] = (
+        (FLOW_RUNS, controller.on_run, None, UNFINISHED),
+        (JOBS, controller.on_job, LABEL_RUN, None),
+        (PODS, controller.on_pod, LABEL_RUN, None),
+    )
+    return {
+        f"{kind.plural}/{namespace}" if namespace else kind.plural: Reflector(
+            controller.client,
+            kind,
+            namespace,
+            on_change=on_change,
+            label_selector=label_selector,
+            field_selector=field_selector,
+            resync_seconds=settings.relist_s,
+        )
+        for kind, on_change, label_selector, field_selector in feeds
+        for namespace in settings.namespaces or (None,)
+    }
+
+
+# --- kopf --------------------------------------------------------------------------------------------------------------
+
+
+async def run_kopf(controller: Controller) -> None:
+    """Kopf's part, until a signal (it installs the handlers).
+
+    kopf gives up on errors that pass: a watch broken by a restarting etcd, a list refused while RBAC is being loaded. So it is
+    started again; what it missed meanwhile, its own first list and ours report.
+    """
+    settings = controller.settings
+    failures = 0
+    while True:
+        started_s = time.monotonic()
+        try:
+            await kopf.operator(
+                registry=make_registry(controller),
+                settings=kopf_settings(),
+                standalone=True,
+                clusterwide=not settings.namespaces,
+                namespaces=settings.namespaces,
+                liveness_endpoint=settings.liveness_url or None,
+            )
+        except Exception as error:  # noqa: BLE001 - whatever stopped the watches, they must go on
+            failures = 1 if time.monotonic() - started_s > STEADY_S else failures + 1
+            delay_s = min(0.5 * 2.0 ** min(failures - 1, 10), 15.0)
+            log.warning("kopf stopped (%s: %s); starting it again in %.1f s", type(error).__name__, error, delay_s)
+            await asyncio.sleep(delay_s)
+            await _list_definitions(controller)
+        else:
+            return
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """Kopf as a watcher only: it logs nothing into the cluster and puts nothing on objects."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.queueing.worker_limit = 4
+    return settings
+
+
+def make_registry(controller: Controller) -> kopf.OperatorRegistry:
+    """The handlers: log in as our own client does, and pass on what changes."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return await kopf_session(controller.client)
+
+    @kopf.on.probe(id="queue", registry=registry)
+    def probe(**_: Any) -> dict[str, int]:
+        return {"waiting": len(controller.queue), "working": controller.queue.working}
+
+    for kind in WATCHED:
+        _watch(registry, controller, kind)
+    return registry
+
+
+def _watch(registry: kopf.OperatorRegistry, controller: Controller, kind: Kind) -> None:
+    @kopf.on.event(kind.group, kind.version, kind.plural, id=f"watch-{kind.plural}", registry=registry)
+    def on_event(event: Any, **_: Any) -> None:
+        controller.definitions.on_change(kind, event["type"] or "ADDED", event["object"])
+
+
+async def kopf_session(client: Client) -> kopf.AiohttpSession:
+    """Our own connection for kopf. It asks again when the API server answers 401."""
+    connection = client.connection
+    connection.credentials.forget()
+    header = await connection.credentials.header()
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=connection.tls if connection.tls is not None else True, limit=0),
+        headers={"User-Agent": f"{USER_AGENT} kopf", **({"Authorization": header} if header else {})},
+        proxy=connection.proxy,
+    )
+    return kopf.AiohttpSession(
+        server=connection.server, default_namespace=connection.namespace, aiohttp_session=session
+    )
+
+
+# --- metrics -----------------------------------------------------------------------------------------------------------
+
+
+def state_of(controller: Controller, reflectors: dict[str, Reflector]) -> State:
+    """What the metrics page says of the moment. Called from the thread of the page: reads only, of copies."""
+    runs = list(controller.store.runs.values())
+    grace = timedelta(seconds=controller.settings.decide.terminal_grace_s + 60)
+    now = controller.now()
+    leftovers = 0
+    for run in runs:
+        pods = list(controller.store.pods.get(Key(run.namespace, run.name), {}).values())
+        overdue = run.completed_at is not None and now - run.completed_at > grace
+        leftovers += is_terminal(run.phase) and overdue and any(not pod.finished for pod in pods)
+    ages: dict[str, float] = {}
+    for name, reflector in reflectors.items():
+        plural = name.partition("/")[0]
+        ages[plural] = max(ages.get(plural, 0.0), reflector.last_event_age)
+    return State(Tally(run.phase for run in runs), len(controller.queue), controller.queue.working, leftovers, ages)
+
+
+@contextmanager
+def _metrics_page(metrics: Metrics, address: str) -> Iterator[None]:
+    """Serve the page while the block runs; an empty address serves none."""
+    if not address:
+        yield
+        return
+    host, _, port = address.rpartition(":")
+    server, thread = start_http_server(int(port), addr=host or "127.0.0.1", registry=metrics.registry)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

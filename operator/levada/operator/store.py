@@ -1,0 +1,322 @@
+"""What the operator knows: slim views of unfinished runs and what belongs to them, with the indexes that decisions need.
+
+Fed by watches, by lists and by the answers to our own writes, in any order: an object never goes back to an older version.
+Derived facts (who holds a slot, who waits) are indexes that follow the views; nothing is counted by hand.
+Finished runs are dropped once nothing of theirs is alive, so memory goes with the work at hand, not with history.
+"""
+
+from bisect import bisect_left, insort
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+
+from levada.decide.code import Code
+from levada.decide.facts import DeploymentView, FlowView, JobView, PodView, QueueView, RunView
+from levada.resources.phases import is_terminal
+
+
+class Key(NamedTuple):
+    """A namespaced name."""
+
+    namespace: str
+    name: str
+
+
+class _Versioned(Protocol):
+    @property
+    def uid(self) -> str: ...
+
+    @property
+    def resource_version(self) -> str: ...
+
+
+V = TypeVar("V", bound=_Versioned)
+_GRAVES_KEPT: Final = 10_000
+
+
+def is_older(candidate: str, known: str) -> bool:
+    """Whether a resource version is older than another. Kubernetes lets versions of one kind be compared as numbers."""
+    return candidate.isdecimal() and known.isdecimal() and int(candidate) < int(known)
+
+
+class Table(Generic[V]):
+    """The views of one kind by key."""
+
+    def __init__(self) -> None:
+        self._views: dict[Key, V] = {}
+        # Removed objects by uid, with the version that they had: an event or answer that arrives late must not revive them.
+        # No version: the object does not exist any more.
+        self._graves: dict[str, str] = {}
+
+    def get(self, key: Key) -> V | None:
+        return self._views.get(key)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._views)
+
+    def values(self) -> Iterator[V]:
+        return iter(self._views.values())
+
+    def accepts(self, key: Key, view: V) -> bool:
+        """Whether the view is news: not of a removed object, and not older than what is known."""
+        known = self._views.get(key)
+        buried = self._graves.get(view.uid)
+        if buried is not None and (not buried or is_older(view.resource_version, buried)):
+            return False
+        return known is None or known.uid != view.uid or is_older(known.resource_version, view.resource_version)
+
+    def put(self, key: Key, view: V) -> None:
+        self._views[key] = view
+
+    def remove(self, key: Key, *, exists: bool = False) -> V | None:
+        """Forget an object. `exists`: it is still there, but of no interest in this version."""
+        view = self._views.pop(key, None)
+        if view is not None:
+            self._graves[view.uid] = view.resource_version if exists else ""
+            if len(self._graves) > _GRAVES_KEPT:
+                del self._graves[next(iter(self._graves))]
+        return view
+
+
+Waiting = tuple[datetime, int, Key]
+
+
+class Store:
+    """Use from one event loop only: there is no await inside, so what one reads is consistent."""
+
+    def __init__(self) -> None:
+        self.runs: Table[RunView] = Table()
+        self.flows: Table[FlowView] = Table()
+        self.deployments: Table[DeploymentView] = Table()
+        self.queues: Table[QueueView] = Table()
+        self.schedules: Table[Any] = Table()
+        self.jobs: dict[Key, dict[str, JobView]] = {}  # by run
+        self.pods: dict[Key, dict[str, PodView]] = {}  # by run
+        self.codes: dict[Key, tuple[str, int, Code]] = {}  # by Flow: uid, generation, what inspection found
+        self.announced: set[str] = set()  # uids of runs whose end has been told
+        self.refused: dict[Key, tuple[str, int, str]] = {}  # by Deployment: uid, generation, the dry run's refusal
+        self.runs_of_deployment: defaultdict[Key, set[Key]] = defaultdict(set)
+        self.deployments_of_flow: defaultdict[Key, set[Key]] = defaultdict(set)
+        self.runs_of_schedule: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._jobs_seen: defaultdict[str, set[int]] = defaultdict(set)  # attempts by uid of the run
+        self._holding: defaultdict[Key, set[Key]] = defaultdict(set)  # by queue
+        self._waiting: defaultdict[Key, list[Waiting]] = defaultdict(list)  # by queue
+        self._place: dict[Key, tuple[Key, Waiting | None]] = {}  # by run: its queue, and its entry in _waiting or None
+        self._claims: dict[Key, Key] = {}  # run -> queue: admitted, and the write is on its way
+        self._arrivals: dict[Key, int] = {}
+        self._next_arrival = 0
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def put_run(self, view: RunView) -> bool:
+        """Take a run in. Returns whether anything that a decision reads has changed."""
+        key = Key(view.namespace, view.name)
+        if not self.runs.accepts(key, view):
+            return False
+        known = self.runs.get(key)
+        if known is not None and known.uid != view.uid:
+            self.remove_run(key)
+            known = None
+        self.runs.put(key, view)
+        self.runs_of_deployment[Key(view.namespace, view.deployment)].add(key)
+        if view.schedule:
+            self.runs_of_schedule[Key(view.namespace, view.schedule)].add(key)
+        if known is None:
+            self._next_arrival += 1
+            self._arrivals[key] = self._next_arrival
+        self.place(key)
+        return known is None or _differs(known, view)
+
+    def remove_run(self, key: Key, *, exists: bool = False) -> RunView | None:
+        """Forget a run and everything of it. `exists`: it is over, not deleted."""
+        view = self.runs.remove(key, exists=exists)
+        if view is None:
+            return None
+        self._leave_queue(key)
+        self._claims.pop(key, None)
+        self._arrivals.pop(key, None)
+        self.jobs.pop(key, None)
+        self.pods.pop(key, None)
+        self._jobs_seen.pop(view.uid, None)
+        self.announced.discard(view.uid)
+        self._drop(self.runs_of_deployment, Key(view.namespace, view.deployment), key)
+        if view.schedule:
+            self._drop(self.runs_of_schedule, Key(view.namespace, view.schedule), key)
+        return view
+
+    # --- what belongs to a run ----------------------------------------------------------------------------------------
+
+    def put_job(self, view: JobView) -> bool:
+        """Take a Job in. Returns whether it is news."""
+        jobs = self.jobs.setdefault(Key(view.namespace, view.run), {})
+        known = jobs.get(view.name)
+        if known is not None and known.uid == view.uid and not is_older(known.resource_version, view.resource_version):
+            return False
+        jobs[view.name] = view
+        self._jobs_seen[view.owner_uid].add(view.attempt)
+        return known is None or _differs(known, view)
+
+    def remove_job(self, view: JobView) -> bool:
+        """A Job was deleted. That it was there is remembered with its run."""
+        key = Key(view.namespace, view.run)
+        known = self.jobs.get(key, {}).get(view.name)
+        if known is None or known.uid != view.uid:
+            return False
+        del self.jobs[key][view.name]
+        if not self.jobs[key]:
+            del self.jobs[key]
+        return True
+
+    def put_pod(self, view: PodView) -> bool:
+        """Take a pod in; a pod that is gone stays with what was last seen of it, until its run is forgotten."""
+        pods = self.pods.setdefault(Key(view.namespace, view.run), {})
+        known = pods.get(view.name)
+        if known is not None and known.uid == view.uid and not _is_later(known, view):
+            return False
+        pods[view.name] = view
+        return known is None or _differs(known, view)
+
+    def job_seen(self, run: RunView) -> bool:
+        """Whether this process has seen the Job of the run's current attempt."""
+        return run.attempt in self._jobs_seen.get(run.uid, ())
+
+    def saw_job(self, run_uid: str, attempt: int) -> None:
+        """The attempt's Job has been created, even if it has not been seen since."""
+        self._jobs_seen[run_uid].add(attempt)
+
+    # --- queues -------------------------------------------------------------------------------------------------------
+
+    def place(self, key: Key) -> None:
+        """Put a run where it belongs now: among those that hold a slot, those that wait for one, or neither."""
+        run = self.runs.get(key)
+        self._leave_queue(key)
+        if run is None or is_terminal(run.phase):
+            self._claims.pop(key, None)
+            return
+        if run.attempt > 0:
+            self._claims.pop(key, None)
+            queue = Key(key.namespace, run.queue)
+            self._holding[queue].add(key)
+            self._place[key] = (queue, None)
+            return
+        deployment = self.deployments.get(Key(key.namespace, run.deployment))
+        if deployment is None or deployment.paused or run.cancel:
+            return
+        queue = Key(key.namespace, deployment.queue)
+        due = max(run.created_at, run.scheduled_at or run.created_at)
+        entry = (due, self._arrivals[key], key)
+        insort(self._waiting[queue], entry)
+        self._place[key] = (queue, entry)
+
+    def _leave_queue(self, key: Key) -> None:
+        queue, entry = self._place.pop(key, (None, None))
+        if queue is None:
+            return
+        if entry is None:
+            self._drop(self._holding, queue, key)
+            return
+        line = self._waiting[queue]
+        at = bisect_left(line, entry)
+        if at < len(line) and line[at] == entry:
+            del line[at]
+        if not line:
+            del self._waiting[queue]
+
+    def claim(self, key: Key, queue: Key) -> None:
+        """The run has been admitted: until that is visible, nobody else may have its slot."""
+        self._claims[key] = queue
+
+    def release(self, key: Key) -> None:
+        """The admission has certainly not been written."""
+        self._claims.pop(key, None)
+
+    def is_claimed(self, key: Key) -> bool:
+        """Whether an admission of the run is on its way."""
+        return key in self._claims
+
+    def holding(self, queue: Key, *, but: Key | None = None) -> int:
+        """How many runs hold a slot of the queue, or are about to; `but`: this one does not count."""
+        claimed = {run for run, of in self._claims.items() if of == queue}
+        return len((self._holding.get(queue, set()) | claimed) - {but})
+
+    def ahead(self, key: Key) -> int:
+        """How many runs wait before this one and have not been admitted yet."""
+        queue, entry = self._place.get(key, (None, None))
+        if queue is None or entry is None:
+            return 0
+        line = self._waiting[queue]
+        before = sum(
+            1
+            for run in self._claims
+            if (place := self._place.get(run)) and place[0] == queue and place[1] and place[1] < entry
+        )
+        return bisect_left(line, entry) - before
+
+    def seat(self, key: Key) -> tuple[Key, bool] | None:
+        """The queue that the run is in, and whether it holds a slot there."""
+        place = self._place.get(key)
+        return (place[0], place[1] is None) if place is not None else None
+
+    def holders(self, queue: Key) -> list[Key]:
+        """The runs that hold a slot of the queue."""
+        return list(self._holding.get(queue, ()))
+
+    def next_waiting(self, queue: Key, count: int) -> list[Key]:
+        """The runs that come next."""
+        return [key for _, _, key in self._waiting.get(queue, [])[: max(0, count)]]
+
+    def all_waiting(self, queue: Key) -> list[Key]:
+        """All runs that wait in the queue, oldest first."""
+        return [key for _, _, key in self._waiting.get(queue, [])]
+
+    # --- the other kinds ----------------------------------------------------------------------------------------------
+
+    def put_deployment(self, view: DeploymentView) -> bool:
+        """Take a Deployment in; its waiting runs may now belong to another queue."""
+        key = Key(view.namespace, view.name)
+        if not self.deployments.accepts(key, view):
+            return False
+        known = self.deployments.get(key)
+        self.deployments.put(key, view)
+        if known is not None and known.flow != view.flow:
+            self._drop(self.deployments_of_flow, Key(view.namespace, known.flow), key)
+        self.deployments_of_flow[Key(view.namespace, view.flow)].add(key)
+        if known is None or (known.queue, known.paused) != (view.queue, view.paused):
+            self._place_runs_of(key)
+        return known is None or _differs(known, view)
+
+    def remove_deployment(self, key: Key) -> bool:
+        """A Deployment was deleted."""
+        view = self.deployments.remove(key)
+        if view is None:
+            return False
+        self._drop(self.deployments_of_flow, Key(view.namespace, view.flow), key)
+        self.refused.pop(key, None)
+        self._place_runs_of(key)
+        return True
+
+    def _place_runs_of(self, deployment: Key) -> None:
+        for run in list(self.runs_of_deployment.get(deployment, ())):
+            self.place(run)
+
+    @staticmethod
+    def _drop(index: defaultdict[Key, set[Key]], key: Key, member: Key) -> None:
+        members = index.get(key)
+        if members is not None:
+            members.discard(member)
+            if not members:
+                del index[key]
+
+
+def _differs(known: Any, view: Any) -> bool:
+    """Whether two views of one object differ in more than their version."""
+    return any(getattr(known, name) != getattr(view, name) for name in view.__slots__ if name != "resource_version")
+
+
+def _is_later(known: PodView, view: PodView) -> bool:
+    """Whether a pod has moved on. Nothing comes after its deletion."""
+    return not known.gone and (view.gone or is_older(known.resource_version, view.resource_version))
