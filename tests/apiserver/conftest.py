@@ -6,6 +6,7 @@ Several test processes may run at once: each has a home of its own, named after 
 processes that were killed have left behind.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -18,11 +19,22 @@ from typing import Any
 
 import pytest
 
-from levada.cluster import Cluster
+from levada.cluster import Cluster, ClusterError
+from levada.cluster.binaries import ensure
 from levada.cluster.processes import identify
 
 _HOMES = Path(tempfile.gettempdir()) / f"levada-tests-{os.getuid()}"
 _FIELD_MANAGER = "levada-tests"
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Get the binaries before the first test: a first build takes minutes, and a test's time limit is one."""
+    chosen = any(item.get_closest_marker("apiserver") for item in session.items)
+    if chosen and not session.config.option.collectonly:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        # Without binaries the fixture `cluster` says why; the tests that need none still run.
+        with contextlib.suppress(ClusterError):
+            ensure(reporter.write_line if reporter else lambda _: None)
 
 
 class KubectlError(AssertionError):
