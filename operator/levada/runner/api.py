@@ -71,7 +71,14 @@ class RunApi:
     """
 
     def __init__(
-        self, host: str, port: int, service_account_dir: Path, namespace: str, run: str, *, timeout_seconds: float = 10.0
+        self,
+        host: str,
+        port: int,
+        service_account_dir: Path,
+        namespace: str,
+        run: str,
+        *,
+        timeout_seconds: float = 10.0,
     ) -> None:
         self.timeout_seconds = timeout_seconds
         self._host = host
@@ -142,7 +149,9 @@ class RunApi:
     def _connected(self) -> http.client.HTTPSConnection:
         if self._connection is None:
             context = ssl.create_default_context(cafile=str(self._ca_file))
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=self.timeout_seconds, context=context)
+            connection = http.client.HTTPSConnection(
+                self._host, self._port, timeout=self.timeout_seconds, context=context
+            )
             connection.connect()
             # Headers and body go out in two writes: with Nagle's algorithm the second would wait for an acknowledgement.
             connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

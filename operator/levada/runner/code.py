@@ -33,7 +33,8 @@ def load_flow(entrypoint: str, code_dir: Path) -> Flow[Any, Any]:
     path, separator, function = entrypoint.rpartition(":")
     if not separator or not path or not function:
         raise CodeError(
-            "EntrypointNotFound", f"The entrypoint {entrypoint!r} must look like `path.py:function`, for example `flow.py:main`."
+            "EntrypointNotFound",
+            f"The entrypoint {entrypoint!r} must look like `path.py:function`, for example `flow.py:main`.",
         )
     file = find_file(path, code_dir)
     _extend_path(file, code_dir.absolute())

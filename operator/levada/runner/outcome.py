@@ -32,6 +32,8 @@ class Outcome:
     retried: bool = False
     # Stopped from outside: by a cancellation, or by something that the operator knows and this process does not.
     interrupted: bool = False
+    # For the log; part of the message as well.
+    warning: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", bounded(self.message, MAX_MESSAGE_CHARS))
@@ -51,12 +53,12 @@ def interrupted(message: str) -> Outcome:
     return Outcome(RunPhase.CANCELLED, "Cancelled", message, interrupted=True)
 
 
-def outcome_of(state: State, *, stopped: str = "") -> Outcome:
+def outcome_of(state: State[Any], *, stopped: str = "") -> Outcome:
     """Return what the engine's final state means. `stopped` says why the process was asked to stop, if it was."""
     message = state.message or ""
     if state.type is RunPhase.COMPLETED:
         result, warning = preview(state.value)
-        return Outcome(RunPhase.COMPLETED, "Completed", f"{message} {warning}".strip(), result)
+        return Outcome(RunPhase.COMPLETED, "Completed", f"{message} {warning}".strip(), result, warning=warning)
     if state.type is RunPhase.CANCELLED:
         return interrupted(stopped) if stopped else Outcome(RunPhase.CANCELLED, "Cancelled", message)
     if state.type is RunPhase.TIMED_OUT:

@@ -1,5 +1,6 @@
 """This process as the system sees it: when it began, and how it ends."""
 
+import contextlib
 import faulthandler
 import logging
 import os
@@ -45,7 +46,10 @@ def exit_soon(code: int, seconds: float = EXIT_SECONDS) -> None:
     def end() -> None:
         time.sleep(seconds)
         names = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
-        print(f"Threads of the flow are still running ({', '.join(names) or 'none'}); ending the process.", file=sys.stderr)
+        print(
+            f"Threads of the flow are still running ({', '.join(names) or 'none'}); ending the process.",
+            file=sys.stderr,
+        )
         logging.shutdown()
         _flush(sys.stdout)
         _flush(sys.stderr)
@@ -55,7 +59,5 @@ def exit_soon(code: int, seconds: float = EXIT_SECONDS) -> None:
 
 
 def _flush(stream: TextIO) -> None:
-    try:
+    with contextlib.suppress(OSError, ValueError):  # a closed pipe: nobody is there to read it
         stream.flush()
-    except (OSError, ValueError):
-        pass  # a closed pipe: nobody is there to read it

@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from levada.engine.reporter import TaskReport
 from levada.resources.names import MAX_MESSAGE_CHARS
@@ -129,7 +129,8 @@ class ClusterReporter:
         while True:
             try:
                 self._step()
-            except RunGone:
+            except RunGone as problem:
+                self._after(problem)
                 return Standing.LOST
             except Rejected as problem:
                 log.warning("The first report was refused, the run goes on: %s", problem)
@@ -155,6 +156,7 @@ class ClusterReporter:
         False also where the end is not ours to tell: an interrupted attempt whose run nobody cancelled.
         """
         self._close_flusher()
+        self._take_notes()
         end = self._now()
         if outcome.interrupted:
             self._view = None  # was the run cancelled? Only a fresh look tells
@@ -174,7 +176,7 @@ class ClusterReporter:
                 if isinstance(problem, NotAllowed):
                     left = min(left, refused_until - time.monotonic())
                 if delay >= left or self._level > len(_LEVELS):
-                    log.error("The last report did not get through: %s", problem)
+                    log.error("The last report did not get through: %s", problem)  # noqa: TRY400 - the trace is ours, not the author's
                     return False
                 time.sleep(delay)
 
@@ -248,15 +250,22 @@ class ClusterReporter:
         if not self._greeted and started_before(shown, self._me):
             self._standing = Standing.LOST
             self._why = f"Pod {self._me.pod} has already run attempt {self._me.attempt} of FlowRun {self._me.run} once."
-        known = shown.status if status is None else status | {key: shown.status.get(key) for key in ("phase", "attempt", "podName")}
+        known = (
+            shown.status
+            if status is None
+            else status | {key: shown.status.get(key) for key in ("phase", "attempt", "podName")}
+        )
         self._view = View(shown.resource_version, shown.cancel, known, shown.uid)
         if self._failures:
-            log.info("The API server answers again.")
+            log.warning("The API server answers again.")
         self._failures = 0
 
-    def _standing_fields(self) -> Json:
+    def _take_notes(self) -> None:
         while self._told:
             self._board.apply(self._told.popleft())
+
+    def _standing_fields(self) -> Json:
+        self._take_notes()
         limit = _LEVELS[min(self._level, len(_LEVELS) - 1)]
         return self._board.status(limit) | {"stages": dict(self._stages)}
 

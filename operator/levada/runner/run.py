@@ -51,14 +51,13 @@ def main() -> int:
     stop = Stop(settings.grace_seconds)
     stop.install()
     me = Identity(settings.run, settings.attempt, settings.pod, started, settings.run_uid, settings.node)
-    api = RunApi(
-        settings.api_host, settings.api_port, settings.service_account_dir, settings.namespace, settings.run
-    )
+    api = RunApi(settings.api_host, settings.api_port, settings.service_account_dir, settings.namespace, settings.run)
     reporter = ClusterReporter(api, me, stop.ask)
     attempt = Attempt(settings, reporter, stop, started)
     outcome = with_retry(attempt.live(), settings.retries_left)
     code = 0 if outcome.phase is RunPhase.COMPLETED else 1
     attempt.tell(outcome)
+    api.close()
     exit_soon(code)
     return code
 
@@ -142,7 +141,10 @@ class Attempt:
             state = run_flow(flow, parameters, reporter=reporter, run_name=settings.run)
         finally:
             reporter.stage("userSeconds", time.perf_counter() - loaded)
-        return outcome_of(state, stopped=self._stop.why)
+        outcome = outcome_of(state, stopped=self._stop.why)
+        if outcome.warning:
+            log.warning(outcome.warning)
+        return outcome
 
 
 def parameters_from(text: str) -> dict[str, Any]:
@@ -156,7 +158,8 @@ def parameters_from(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"The run's parameters are no JSON: {error}.") from error
     if not isinstance(parameters, dict):
-        raise ValueError(f"The run's parameters must be an object of names and values, not {type(parameters).__name__}.")
+        message = f"The run's parameters must be an object of names and values, not {type(parameters).__name__}."
+        raise ValueError(message)  # noqa: TRY004 - a wrong value, from outside
     return parameters
 
 

@@ -166,12 +166,9 @@ def merge_patch(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> Json:
     can only replace: those of other types are taken along.
     """
     patch: Json = {}
-    for key, value in wanted.items():
+    for key, wish in wanted.items():
         before = known.get(key)
-        if key == "conditions":
-            value = [old for old in before or [] if old["type"] != "Succeeded"] + value
-        elif key == "tasks":
-            value = dict.fromkeys(before or {}) | value
+        value = _completed(key, before, wish)
         if isinstance(value, Mapping):
             nested = merge_patch(before if isinstance(before, Mapping) else {}, value)
             if nested:
@@ -179,6 +176,15 @@ def merge_patch(known: Mapping[str, Any], wanted: Mapping[str, Any]) -> Json:
         elif value != before:
             patch[key] = value
     return patch
+
+
+def _completed(key: str, before: Any, value: Any) -> Any:
+    """The two exceptions of merge_patch."""
+    if key == "conditions":
+        return [old for old in before or [] if old["type"] != "Succeeded"] + value
+    if key == "tasks":
+        return dict.fromkeys(before or {}) | value
+    return value
 
 
 def merged(known: Mapping[str, Any], patch: Mapping[str, Any]) -> Json:

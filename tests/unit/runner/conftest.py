@@ -1,15 +1,15 @@
 import json
 import os
-import signal
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from unit.runner.fake_api import NAMESPACE, POD, RUN, TOKEN, FakeApi, make_identity
+from unit.runner.process import Runner
 
 
 @pytest.fixture(scope="session")
@@ -35,29 +35,6 @@ def fake(identity: Path) -> Iterator[FakeApi]:
     api = FakeApi(identity)
     yield api
     api.down()
-
-
-@dataclass
-class Runner:
-    """One `python -m levada.runner`, as the kubelet would start it."""
-
-    process: subprocess.Popen[str]
-    words: Path
-
-    def end(self, seconds: float = 30.0) -> "Ended":
-        out, _ = self.process.communicate(timeout=seconds)
-        told = json.loads(self.words.read_text()) if self.words.exists() else {}
-        return Ended(self.process.returncode, out, told)
-
-    def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-
-@dataclass
-class Ended:
-    code: int
-    log: str
-    words: dict
 
 
 @pytest.fixture

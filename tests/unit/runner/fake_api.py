@@ -47,9 +47,7 @@ def make_identity(folder: Path) -> None:
     )
     (folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (folder / "tls.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     (folder / "token").write_text(TOKEN)
 
@@ -156,7 +154,9 @@ class FakeApi:
             return 404, _failure(404, f'flowruns "{RUN}" not found', name=RUN)
         if (method, path) == ("GET", PATH):
             return 200, copy.deepcopy(self.run)
-        if (method, path) != ("PATCH", f"{PATH}/status") or headers.get("Content-Type") != "application/merge-patch+json":
+        if (method, path) != ("PATCH", f"{PATH}/status") or headers.get(
+            "Content-Type"
+        ) != "application/merge-patch+json":
             return 404, _failure(404, "the server could not find the requested resource")
         return self._patch(body)
 
@@ -167,7 +167,9 @@ class FakeApi:
         old, new = self.run["status"], _merged(self.run["status"], body["status"])
         if not may_become(old.get("phase"), new["phase"]):
             return 422, _failure(422, f"phase {old['phase']} cannot become {new['phase']}", name=RUN)
-        if is_terminal(old.get("phase")) and any(old.get(k) != new.get(k) for k in ("phase", "reason", "completionTime")):
+        if is_terminal(old.get("phase")) and any(
+            old.get(k) != new.get(k) for k in ("phase", "reason", "completionTime")
+        ):
             return 422, _failure(422, "a terminal phase is final", name=RUN)
         self._store(new)
         return 200, copy.deepcopy(self.run)
@@ -224,7 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    do_PATCH = do_GET
+    do_PATCH = do_GET  # noqa: N815 - the base class's way to name it
 
     def log_message(self, *_: object) -> None:
         pass

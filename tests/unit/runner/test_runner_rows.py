@@ -60,7 +60,11 @@ def test_row(case: str, given: TaskReport, row: dict) -> None:
         ("one runs", [report("a-0")], {"progress": "0/1", "currentTask": "a"}),
         ("the one that started last is shown", [report("a-0"), report("b-0")], {"currentTask": "b +1"}),
         ("one that waits for its retry is the current one", [report("a-0", "Retrying")], {"currentTask": "a"}),
-        ("what has ended counts", [report("a-0", "Failed"), report("b-0", "Skipped")], {"progress": "2/2", "currentTask": None}),
+        (
+            "what has ended counts",
+            [report("a-0", "Failed"), report("b-0", "Skipped")],
+            {"progress": "2/2", "currentTask": None},
+        ),
         (
             "a later report replaces an earlier one",
             [report("a-0", "Pending"), report("a-0"), report("a-0", "Completed")],
@@ -85,7 +89,9 @@ def test_summary(case: str, reports: list[TaskReport], expected: dict) -> None:
 
 def test_what_is_done_and_fine_makes_room_first_and_the_newest_of_it_stays() -> None:
     done = [report(f"done-{n}", "Completed") for n in range(5)]
-    status = board_of(*done, report("bad-0", "Failed"), report("run-0"), report("wait-0", "Pending")).status(Limit(rows=5))
+    status = board_of(*done, report("bad-0", "Failed"), report("run-0"), report("wait-0", "Pending")).status(
+        Limit(rows=5)
+    )
     assert list(status["tasks"]) == ["run-0", "bad-0", "wait-0", "done-4", "done-3"]
     assert status["truncatedTasks"] == 3
     assert status["taskCounts"] == EMPTY | {"total": 8, "completed": 5, "failed": 1, "running": 1, "pending": 1}
@@ -100,7 +106,9 @@ def test_rows_that_wait_make_room_for_those_that_run_and_come_back() -> None:
 
 
 def test_the_rows_stay_within_their_bytes() -> None:
-    status = board_of(*(report(f"t-{n}", "Failed", message="m" * 1000) for n in range(100))).status(Limit(total_bytes=10_000))
+    status = board_of(*(report(f"t-{n}", "Failed", message="m" * 1000) for n in range(100))).status(
+        Limit(total_bytes=10_000)
+    )
     assert len(status["tasks"]) == 8
     assert status["truncatedTasks"] == 92
 

@@ -4,18 +4,34 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.runner import fake_api
 
 from levada.resources.phases import RunPhase
 from levada.runner.outcome import Outcome
-from levada.runner.status import Identity, Standing, View, end_fields, judge, merge_patch, merged, start_fields, started_before
+from levada.runner.status import (
+    Identity,
+    Standing,
+    View,
+    end_fields,
+    judge,
+    merge_patch,
+    merged,
+    start_fields,
+    started_before,
+)
+from unit.runner import fake_api
 
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ME = Identity("etl", 2, "etl-2-abcde", T0, uid="u")
 
 
 def view(*, cancel: bool = False, **status: object) -> View:
-    return View.of({"metadata": {"resourceVersion": "7", "uid": "u"}, "spec": {"cancel": cancel}, "status": {"attempt": 2} | status})
+    return View.of(
+        {
+            "metadata": {"resourceVersion": "7", "uid": "u"},
+            "spec": {"cancel": cancel},
+            "status": {"attempt": 2} | status,
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,7 +39,12 @@ def view(*, cancel: bool = False, **status: object) -> View:
     [
         ("pending, our attempt", view(phase="Pending"), Standing.OURS, ""),
         ("running here", view(phase="Running", podName="etl-2-abcde"), Standing.OURS, ""),
-        ("the pod of the attempt before is still named", view(phase="Pending", podName="etl-1-xxxxx"), Standing.OURS, ""),
+        (
+            "the pod of the attempt before is still named",
+            view(phase="Pending", podName="etl-1-xxxxx"),
+            Standing.OURS,
+            "",
+        ),
         ("the operator is ahead", view(phase="Pending", attempt=3), Standing.LOST, "attempt 3"),
         ("no attempt was ordered", View("7", cancel=False, uid="u"), Standing.LOST, "attempt 0"),
         ("another pod has this attempt", view(phase="Running", podName="etl-2-zzzzz"), Standing.LOST, "etl-2-zzzzz"),
@@ -53,7 +74,11 @@ def here(start: str, reason: str = "Running") -> View:
         ("our own report, its answer was lost", here("2026-01-02T03:04:05.000000Z"), False),
         ("an earlier process in this pod", here("2026-01-02T03:00:00.000000Z"), True),
         ("the operator has waited for a report", here("2026-01-02T03:04:04.000000Z", reason="NoReportYet"), False),
-        ("the attempt before", view(phase="Pending", podName="etl-1-abcde", startTime="2026-01-02T03:00:00.000000Z"), False),
+        (
+            "the attempt before",
+            view(phase="Pending", podName="etl-1-abcde", startTime="2026-01-02T03:00:00.000000Z"),
+            False,
+        ),
     ],
 )
 def test_started_before(case: str, seen: View, before: bool) -> None:
@@ -88,7 +113,9 @@ def test_merge_patch(case: str, known: dict, wanted: dict, patch: dict) -> None:
 
 rows = st.dictionaries(
     st.sampled_from("abcd"),
-    st.fixed_dictionaries({"state": st.sampled_from(["Running", "Completed"]), "message": st.sampled_from([None, "m", "n"])}),
+    st.fixed_dictionaries(
+        {"state": st.sampled_from(["Running", "Completed"]), "message": st.sampled_from([None, "m", "n"])}
+    ),
     max_size=4,
 )
 
@@ -108,21 +135,42 @@ def test_a_patch_leads_from_the_known_rows_to_the_wanted(before: dict, after: di
     [
         ("completed", Outcome(RunPhase.COMPLETED, "Completed"), False, "Completed", "True"),
         ("failed", Outcome(RunPhase.FAILED, "FlowFailed", "m"), False, "Failed", "False"),
-        ("failed, with a retry to come", Outcome(RunPhase.FAILED, "FlowFailed", "m", retried=True), False, "Retrying", "Unknown"),
-        ("failed, and nobody wants a retry", Outcome(RunPhase.FAILED, "FlowFailed", "m", retried=True), True, "Failed", "False"),
+        (
+            "failed, with a retry to come",
+            Outcome(RunPhase.FAILED, "FlowFailed", "m", retried=True),
+            False,
+            "Retrying",
+            "Unknown",
+        ),
+        (
+            "failed, and nobody wants a retry",
+            Outcome(RunPhase.FAILED, "FlowFailed", "m", retried=True),
+            True,
+            "Failed",
+            "False",
+        ),
         ("cancelled", Outcome(RunPhase.CANCELLED, "Cancelled", interrupted=True), True, "Cancelled", "False"),
     ],
 )
 def test_end_fields(case: str, outcome: Outcome, cancelling: bool, phase: str, condition: str) -> None:
     fields = end_fields(outcome, ME, T0 + timedelta(seconds=90, milliseconds=1), cancelling=cancelling)
     assert fields["phase"] == phase
-    assert [(c["type"], c["status"], c["reason"]) for c in fields["conditions"]] == [("Succeeded", condition, outcome.reason)]
+    assert [(c["type"], c["status"], c["reason"]) for c in fields["conditions"]] == [
+        ("Succeeded", condition, outcome.reason)
+    ]
     assert fields["completionTime"] == (None if phase == "Retrying" else "2026-01-02T03:05:35.001000Z")
     assert fields["durationSeconds"] == 90.001
 
 
 def test_the_start_clears_what_an_earlier_attempt_left() -> None:
-    known = {"phase": "Pending", "reason": "Evicted", "message": "node lost", "durationSeconds": 4, "attempt": 2, "diagnosis": {}}
+    known = {
+        "phase": "Pending",
+        "reason": "Evicted",
+        "message": "node lost",
+        "durationSeconds": 4,
+        "attempt": 2,
+        "diagnosis": {},
+    }
     after = merged(known, merge_patch(known, start_fields(ME)))
     assert after.pop("conditions")[0]["status"] == "Unknown"
     assert after == {
