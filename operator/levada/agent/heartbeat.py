@@ -1,0 +1,168 @@
+"""Keeps the node alive in the cluster's eyes: registration, the Lease every few seconds, the status when it changes."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from levada.agent import node
+from levada.agent.settings import Settings, SettingsError
+from levada.kube import AlreadyExists, Client, Conflict, KubeError, NotFound
+from levada.kube.retry import jittered_s
+from levada.resources.kinds import LEASES, NODES
+
+log = logging.getLogger(__name__)
+
+LEASE_NAMESPACE: Final = "kube-node-lease"
+STATUS_EVERY_S: Final = 300.0  # as the kubelet: the Lease says "alive", the status is sent when it says something new
+
+
+def utc_now() -> datetime:
+    """The clock of this module."""
+    return datetime.now(UTC)
+
+
+def to_seconds(moment: datetime) -> str:
+    """As a metav1.Time."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def to_micros(moment: datetime) -> str:
+    """As a metav1.MicroTime."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Heartbeat:
+    """The node's side of the agent."""
+
+    def __init__(self, client: Client, settings: Settings, *, instance: str, port: int) -> None:
+        self._client = client
+        self._settings = settings
+        self._instance = instance
+        self._port = port
+        self._conditions: dict[str, dict[str, str]] = {}
+        self._since: dict[str, str] = {}
+        self._sent_at_s = 0.0
+        self._uid = ""
+        self._lease: dict[str, Any] | None = None
+
+    async def register(self) -> None:
+        """Create the Node or take over the one that a former agent of this name left, and report Ready.
+
+        Raises:
+            SettingsError: an agent of this name is alive elsewhere, or the node belongs to a kubelet.
+            KubeError: the API server cannot be reached, or does not allow it.
+        """
+        try:
+            found = await self._client.create(NODES, node.manifest(self._settings, self._instance))
+        except AlreadyExists:
+            found = await self._client.get(NODES, self._settings.name)
+            await self._check_owner(found)
+            patch = node.metadata_patch(self._settings, found, self._instance)
+            await self._client.patch(NODES, self._settings.name, patch)
+        self._uid = found["metadata"]["uid"]
+        await self._beat()
+        await self._send_status(stopping=False)
+
+    async def _check_owner(self, found: dict[str, Any]) -> None:
+        name = self._settings.name
+        owner = (found["metadata"].get("annotations") or {}).get(node.ANNOTATION_INSTANCE)
+        if owner is None:
+            raise SettingsError(f"node {name} exists and is no Levada agent: choose another --name")
+        if not node.is_tainted(found):
+            log.warning("node %s has lost its taint: other pods may be sent here and will be refused", name)
+        if owner == self._instance:
+            return
+        try:
+            lease = await self._client.get(LEASES, name, LEASE_NAMESPACE)
+        except NotFound:
+            return
+        renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
+        age_s = (utc_now() - renewed).total_seconds()
+        if age_s < self._settings.lease_s:
+            raise SettingsError(
+                f"an agent named {name} is alive with another state folder (its last heartbeat was {age_s:.0f} s ago): "
+                f"choose another --name, or stop it and wait {self._settings.lease_s} s"
+            )
+
+    async def run(self, stopping: Callable[[], bool]) -> None:
+        """Beat until cancelled. An API server that is away, or a Node that somebody deleted, is no reason to end."""
+        failures = 0
+        while True:
+            await asyncio.sleep(
+                jittered_s(failures, base_s=0.5, cap_s=self._settings.heartbeat_s)
+                if failures
+                else self._settings.heartbeat_s
+            )
+            if stopping():
+                return
+            try:
+                await self._beat()
+                await self._send_status(stopping=False)
+                failures = 0
+            except NotFound:
+                log.warning("node %s was deleted: registering it again", self._settings.name)
+                self._lease, self._conditions = None, {}
+                await self._register_again()
+            except KubeError as error:
+                failures += 1
+                self._lease = None
+                level = logging.WARNING if failures in {3, 20} else logging.DEBUG
+                log.log(level, "heartbeat of node %s: %s (trying again)", self._settings.name, error)
+
+    async def _register_again(self) -> None:
+        try:
+            await self.register()
+        except (KubeError, SettingsError) as error:
+            log.warning("registering node %s: %s (trying again)", self._settings.name, error)
+
+    async def farewell(self) -> None:
+        """Say that nobody looks after the pods now. The scheduler sends no more."""
+        await self._send_status(stopping=True)
+
+    async def _beat(self) -> None:
+        spec = {
+            "holderIdentity": self._settings.name,
+            "leaseDurationSeconds": self._settings.lease_s,
+            "renewTime": to_micros(utc_now()),
+        }
+        if self._lease is None:
+            self._lease = await self._lease_for(spec)
+            return
+        try:
+            self._lease = await self._client.replace(LEASES, {**self._lease, "spec": spec})
+        except (Conflict, NotFound):
+            self._lease = await self._lease_for(spec)
+
+    async def _lease_for(self, spec: dict[str, Any]) -> dict[str, Any]:
+        name = self._settings.name
+        # Owned by the Node, so that it goes with it.
+        owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": self._uid}
+        body = {
+            "apiVersion": LEASES.api_version,
+            "kind": LEASES.kind,
+            "metadata": {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]},
+            "spec": spec,
+        }
+        try:
+            return await self._client.create(LEASES, body)
+        except AlreadyExists:
+            found = await self._client.get(LEASES, name, LEASE_NAMESPACE)
+            return await self._client.replace(LEASES, {**found, "spec": spec})
+
+    async def _send_status(self, *, stopping: bool) -> None:
+        wanted = node.conditions(node.measure(self._settings.state), stopping=stopping)
+        now = asyncio.get_running_loop().time()
+        changed = wanted != self._conditions
+        if not changed and now - self._sent_at_s < STATUS_EVERY_S:
+            return
+        stamp = to_seconds(utc_now())
+        for kind, condition in wanted.items():
+            if condition["status"] != self._conditions.get(kind, {}).get("status"):
+                self._since[kind] = stamp
+        body = node.status(self._settings, wanted, self._since, now=stamp, port=self._port)
+        await self._client.patch(
+            NODES, self._settings.name, {"status": body}, subresource="status", patch_type="strategic"
+        )
+        self._conditions, self._sent_at_s = wanted, now

@@ -1,0 +1,104 @@
+"""What an agent is told at its start."""
+
+import asyncio
+import logging
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from levada.kube import Client, ConnectionLost, Forbidden, NotFound, ServerError, TooManyRequests
+from levada.kube.retry import jittered_s
+
+log = logging.getLogger(__name__)
+
+DEFAULT_PODS_PER_CPU: Final = 4
+NODE_USER_PREFIX: Final = "system:node:"
+_NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+MAX_NAME_CHARS: Final = 63
+
+
+class SettingsError(Exception):
+    """The agent cannot start as told. The message names the option and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One agent."""
+
+    name: str  # of the Node; a node certificate fixes it
+    queues: tuple[str, ...]  # become labels, which the operator's Jobs ask for
+    max_pods: int
+    root: Path  # working directory of every container, unless it says otherwise
+    state: Path  # survives restarts; one agent per folder
+    heartbeat_s: float = 10.0  # as the kubelet; node life cycle waits 40-50 s for it
+    lease_s: int = 40
+
+
+def cpus() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def state_folder(name: str) -> Path:
+    """`$LEVADA_HOME/agents/<name>`, else below ~/.local/state/levada."""
+    home = os.environ.get("LEVADA_HOME")
+    return (Path(home) if home else Path.home() / ".local/state/levada") / "agents" / name
+
+
+def default_name() -> str:
+    """The machine's name, made fit for a node; not the bare name, which a kubelet on this machine would take."""
+    host = re.sub(r"[^a-z0-9-]+", "-", socket.gethostname().lower()).strip("-") or "local"
+    return f"{host[: MAX_NAME_CHARS - len('-agent')].rstrip('-')}-agent"
+
+
+def choose_name(wanted: str | None, username: str) -> str:
+    """The node's name: as wanted, as the node certificate says, or after the machine.
+
+    Raises:
+        SettingsError: the name is no node name, or the certificate belongs to another node.
+    """
+    certified = username.removeprefix(NODE_USER_PREFIX) if username.startswith(NODE_USER_PREFIX) else None
+    if wanted and certified and wanted != certified:
+        raise SettingsError(
+            f"--name {wanted} does not fit the kubeconfig, whose certificate is for node {certified}: "
+            f"leave --name away, or use another kubeconfig"
+        )
+    name = wanted or certified or default_name()
+    if len(name) > MAX_NAME_CHARS or not _NODE_NAME.fullmatch(name):
+        raise SettingsError(
+            f"--name {name!r}: use at most {MAX_NAME_CHARS} lower-case letters, digits and dashes, no dash at the ends"
+        )
+    return name
+
+
+def check(queues: tuple[str, ...], max_pods: int, root: Path) -> None:
+    """Raises SettingsError when an option makes no sense."""
+    for queue in queues:
+        if len(queue) > MAX_NAME_CHARS or not _QUEUE_NAME.fullmatch(queue):
+            raise SettingsError(f"--queue {queue!r} is no name of a work queue")
+    if max_pods < 1:
+        raise SettingsError(f"--max-pods {max_pods}: an agent needs room for at least one pod")
+    if not root.is_dir():
+        raise SettingsError(f"--root {root} is no folder")
+
+
+async def username(client: Client) -> str:
+    """Who the kubeconfig says that we are; empty when the API server does not tell. Waits for one that is away."""
+    body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    failures = 0
+    while True:
+        try:
+            answer = await client.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
+        except (Forbidden, NotFound):
+            return ""
+        except (ConnectionLost, ServerError, TooManyRequests) as error:
+            failures += 1
+            if failures in {1, 10}:
+                log.warning("%s (trying again)", error)
+            await asyncio.sleep(jittered_s(failures, base_s=0.2, cap_s=5.0))
+        else:
+            return str(((answer.get("status") or {}).get("userInfo") or {}).get("username") or "")
