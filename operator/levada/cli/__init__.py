@@ -3,7 +3,3 @@
 Each group of verbs is a module with a Typer `app`; main.py imports one only when it is called, so that a
 command starts in the time of what it needs.
 """
-
-from levada.cli.main import main
-
-__all__ = ["main"]

@@ -4,8 +4,6 @@ import importlib
 import sys
 from typing import Final
 
-import click
-
 from levada.cli.failures import report_failure
 
 # Group -> (module, help). The help stands here so that `levada --help` need not import the groups.
@@ -18,34 +16,33 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "runs": ("levada.cli.runs", "List, show, watch and cancel flow runs."),
     "version": ("levada.cli.version", "Print the version."),
 }
+USAGE_ERROR: Final = 2
+INTERRUPTED: Final = 130
 
 
-class LazyGroups(click.Group):
-    """A click group whose commands are modules, imported when they are called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(GROUPS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in GROUPS:
-            return None
-        from typer.main import get_command
-
-        command = get_command(importlib.import_module(GROUPS[cmd_name][0]).app)
-        command.name = cmd_name
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help_text) for name, (_, help_text) in GROUPS.items()])
+def usage() -> str:
+    """What `levada --help` says."""
+    lines = [f"  {name:<12} {help_text}" for name, (_, help_text) in GROUPS.items()]
+    return "\n".join(
+        [
+            "Usage: levada COMMAND [ARGS]...",
+            "",
+            "Levada: flows as Kubernetes resources.",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "`levada COMMAND --help` says more.",
+        ]
+    )
 
 
-cli = LazyGroups(
-    name="levada",
-    help="Levada: flows as Kubernetes resources.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+def run_group(group: str, arguments: list[str]) -> None:
+    """Import the group and give it the rest of the line; ends the process as the command says."""
+    from typer.main import get_command
+
+    command = get_command(importlib.import_module(GROUPS[group][0]).app)
+    command.main(args=arguments, prog_name=f"levada {group}")
 
 
 def main() -> None:
@@ -53,9 +50,18 @@ def main() -> None:
 
     What a person can mend (no cluster, no such object, no right) is one sentence and a hint, never a traceback.
     """
+    group, *arguments = sys.argv[1:] or ["--help"]
+    if group in {"--help", "-h", "help"}:
+        print(usage())
+        return
+    if group == "--version":
+        group = "version"
+    if group not in GROUPS:
+        sys.stderr.write(f"error: there is no command {group!r}\n\n{usage()}\n")
+        sys.exit(USAGE_ERROR)
     try:
-        cli(prog_name="levada")
+        run_group(group, arguments)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last resort decides what is a person's mistake and what is a bug
         sys.exit(report_failure(error))

@@ -1,0 +1,63 @@
+"""The entry of the command line: lazy groups, and what a failure looks like to a person."""
+
+import subprocess
+import sys
+
+import pytest
+
+from levada.cli import failures, main
+from levada.kube.errors import NotFound
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "levada.cli", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_help_names_every_group():
+    shown = run("--help")
+    assert shown.returncode == 0
+    assert all(f"  {group}" in shown.stdout for group in main.GROUPS)
+
+
+@pytest.mark.parametrize("group", main.GROUPS)
+def test_every_group_answers_help_without_a_traceback(group):
+    shown = run(group, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "Traceback" not in shown.stderr
+    assert "Usage: levada" in shown.stdout
+
+
+def test_an_unknown_command_is_a_usage_error():
+    shown = run("frobnicate")
+    assert shown.returncode == 2
+    assert "there is no command 'frobnicate'" in shown.stderr
+
+
+def test_no_group_is_imported_for_another():
+    code = """
+import sys
+from levada.cli.main import main
+sys.argv = ["levada", "version"]
+try:
+    main()
+except SystemExit:
+    print(sorted({"kopf", "aiohttp", "kubernetes", "cryptography"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=30, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_a_person_can_mend_has_a_hint_and_no_traceback(capsys):
+    error = NotFound(404, "NotFound", 'flowruns.levada.dev "x" not found')
+    assert failures.report_failure(error) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert "hint:  " in said
+    assert "Traceback" not in said
+
+
+def test_a_bug_keeps_its_traceback(capsys):
+    assert failures.report_failure(KeyError("oops")) == 70
+    assert "KeyError: 'oops'" in capsys.readouterr().err
