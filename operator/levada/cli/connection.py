@@ -2,9 +2,9 @@
 
 import asyncio
 import difflib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
@@ -22,26 +22,30 @@ NamespaceOption = Annotated[
 ContextOption = Annotated[
     str | None, typer.Option("--context", help="Context of your kubeconfig; the current one when absent.")
 ]
+KubeconfigOption = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="Kubeconfig file; $KUBECONFIG or ~/.kube/config when absent.")
+]
 FormatOption = Annotated[Format | None, typer.Option("--output", "-o", help="For programs: json, yaml or name.")]
 
 
-def run(work: Callable[["Client", str], Awaitable[T]], namespace: str | None, context: str | None) -> T:
+class Target(NamedTuple):
+    """Which cluster and namespace the user means; None is what the kubeconfig says."""
+
+    namespace: str | None = None
+    context: str | None = None
+    kubeconfig: Path | None = None
+
+
+def run(work: Callable[["Client", str], Awaitable[T]], target: Target) -> T:
     """Do something with a client and the namespace that is meant."""
 
     async def with_client() -> T:
-        async with connected(context) as client:
-            return await work(client, namespace or client.namespace)
+        from levada.kube import Client
+
+        async with Client.from_kubeconfig(target.kubeconfig, target.context, user_agent="levada-cli") as client:
+            return await work(client, target.namespace or client.namespace)
 
     return asyncio.run(with_client())
-
-
-@asynccontextmanager
-async def connected(context: str | None) -> AsyncIterator["Client"]:
-    """A client for the user's kubeconfig."""
-    from levada.kube import Client
-
-    async with Client.from_kubeconfig(context=context, user_agent="levada-cli") as client:
-        yield client
 
 
 async def find(client: "Client", kind: Kind, name: str, namespace: str, *, called: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from levada.cli.connection import ContextOption, FormatOption, NamespaceOption, find, run
+from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, machine_text, now, warn
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
 from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
@@ -24,10 +24,12 @@ NAME_TRIES: Final = 5
 
 @app.command("ls")
 def list_deployments(
+    *,
     everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Deployments of all namespaces.")] = False,
     output: FormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
     """List deployments."""
     from levada.cli.deployment_view import deployments_table
@@ -36,7 +38,7 @@ def list_deployments(
         found, _ = await client.list(DEPLOYMENTS, None if everywhere else here)
         return found
 
-    found = run(work, namespace, context)
+    found = run(work, Target(namespace, context, kubeconfig))
     if output:
         typer.echo(machine_text(found, output), nl=False)
     elif found:
@@ -60,6 +62,7 @@ def run_deployment(
     output: FormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Start a flow run of a deployment."""
     from levada.cli.parameters import ParameterSyntaxError, parse_parameters
@@ -80,7 +83,7 @@ def run_deployment(
 
         return await watch_run(client, created["metadata"]["name"], here)
 
-    ended = run(work, namespace, context)
+    ended = run(work, Target(namespace, context, kubeconfig))
     if watch and ended != RunPhase.COMPLETED:
         raise typer.Exit(1)
 

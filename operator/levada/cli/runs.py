@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from levada.cli.connection import ContextOption, FormatOption, NamespaceOption, find, run
+from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, machine_text, now, time_text
 from levada.resources.kinds import FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_CLI
@@ -27,6 +27,7 @@ def list_runs(
     output: FormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
     """List flow runs, the newest first."""
     from levada.cli.run_view import runs_table
@@ -38,7 +39,7 @@ def list_runs(
         found, _ = await client.list(FLOW_RUNS, None if everywhere else here, field_selector=selector or None)
         return found
 
-    found = run(work, namespace, context)
+    found = run(work, Target(namespace, context, kubeconfig))
     if output:
         typer.echo(machine_text(found, output), nl=False)
     elif found:
@@ -51,7 +52,12 @@ def list_runs(
 
 @app.command()
 def show(
-    name: Name, output: FormatOption = None, namespace: NamespaceOption = None, context: ContextOption = None
+    name: Name,
+    *,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Show one flow run: where it stands, its tasks, and what went wrong."""
     from levada.cli.run_view import run_page
@@ -59,7 +65,7 @@ def show(
     async def work(client: "Client", here: str) -> dict[str, Any]:
         return await find(client, FLOW_RUNS, name, here, called="flow run")
 
-    found = run(work, namespace, context)
+    found = run(work, Target(namespace, context, kubeconfig))
     if output:
         typer.echo(machine_text(found, output), nl=False)
     else:
@@ -67,13 +73,15 @@ def show(
 
 
 @app.command()
-def watch(name: Name, namespace: NamespaceOption = None, context: ContextOption = None) -> None:
+def watch(
+    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
+) -> None:
     """Follow a flow run until it ends; the exit code is 0 only if it ends as Completed."""
 
     async def work(client: "Client", here: str) -> str:
         return await watch_run(client, name, here)
 
-    if run(work, namespace, context) != RunPhase.COMPLETED:
+    if run(work, Target(namespace, context, kubeconfig)) != RunPhase.COMPLETED:
         raise typer.Exit(1)
 
 
@@ -98,6 +106,7 @@ async def watch_run(client: "Client", name: str, namespace: str) -> str:
 @app.command()
 def logs(
     name: Name,
+    *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Wait for the log, and go on until the run ends.")
     ] = False,
@@ -106,6 +115,7 @@ def logs(
     ] = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Print the log of a flow run."""
     from levada.cli.logs import print_log
@@ -113,17 +123,19 @@ def logs(
     async def work(client: "Client", here: str) -> None:
         await print_log(client, name, here, attempt=attempt, follow=follow)
 
-    run(work, namespace, context)
+    run(work, Target(namespace, context, kubeconfig))
 
 
 @app.command()
 def cancel(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.")],
+    *,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Ask flow runs to stop. A run that has ended already is an error, unless it was cancelled."""
-    refused = run(lambda client, here: _cancel_all(client, here, names), namespace, context)
+    refused = run(lambda client, here: _cancel_all(client, here, names), Target(namespace, context, kubeconfig))
     if refused:
         raise typer.Exit(1)
 
