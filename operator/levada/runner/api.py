@@ -14,6 +14,7 @@ Errors, and who handles them:
     └── Rejected      400, 413, 422: this body will never pass; say less
 """
 
+import contextlib
 import http.client
 import json
 import socket
@@ -109,6 +110,13 @@ class RunApi:
         if self._connection:
             self._connection.close()
         self._connection = None
+
+    def abort(self) -> None:
+        """End a request that hangs in another thread."""
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _call(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         answer = self._exchange(method, path, body)

@@ -50,7 +50,7 @@ _LEVELS: Final = (Limit(), Limit(250, 128 * 1024), Limit(0, 0))
 _SPLIT_BYTES: Final = 128 * 1024
 _MAX_BACKOFF_SECONDS: Final = 10.0
 # How long the last report is tried against an API server that refuses this process' token or rights.
-_REFUSED_SECONDS: Final = 30.0
+_REFUSED_SECONDS: Final = 15.0
 
 
 class ClusterReporter:
@@ -155,9 +155,11 @@ class ClusterReporter:
 
         False also where the end is not ours to tell: an interrupted attempt whose run nobody cancelled.
         """
-        self._close_flusher()
-        self._take_notes()
         end = self._now()
+        if not self._close_flusher(0.5 * seconds_left()):
+            log.error("The last report was not sent: the API server does not answer the one before.")
+            return False
+        self._take_notes()
         if outcome.interrupted:
             self._view = None  # was the run cancelled? Only a fresh look tells
         refused_until = time.monotonic() + _REFUSED_SECONDS
@@ -292,11 +294,16 @@ class ClusterReporter:
 
     # --- the flusher
 
-    def _close_flusher(self) -> None:
+    def _close_flusher(self, patience_seconds: float = _MAX_BACKOFF_SECONDS) -> bool:
+        """End the flusher, and cut it off if its request hangs. Return whether it has ended."""
         self._closing.set()
         self._changed.set()
         if self._flusher.ident is not None:
-            self._flusher.join()
+            self._flusher.join(max(0.0, patience_seconds))
+            if self._flusher.is_alive():
+                self._api.abort()
+                self._flusher.join(1.0)
+        return not self._flusher.is_alive()
 
     def _flush_for_ever(self) -> None:
         """Send when something has changed, at most once per interval, until the end or until the run is lost."""
@@ -311,7 +318,9 @@ class ClusterReporter:
                 self._step()
             except ApiProblem as problem:
                 self._changed.set()
-                next_at = max(next_at, time.monotonic() + self._after(problem))
+                again_at = time.monotonic() + self._after(problem)
+                # Nothing was written by a conflict: what the other one wrote may mean that this process is to stop.
+                next_at = again_at if isinstance(problem, Conflict) else max(next_at, again_at)
             except Exception:
                 # A defect of ours must not end the reports of a healthy flow.
                 log.exception("A report failed.")

@@ -33,7 +33,7 @@ log = logging.getLogger("levada.runner")
 # A run does not wait longer for an API server that is away: it starts, and reports when the server is back.
 UNREACHABLE_SECONDS: Final = 10.0
 # Just after its start an API server refuses everybody for a moment, until it has read roles and policies.
-REFUSED_SECONDS: Final = 30.0
+REFUSED_SECONDS: Final = 15.0
 # How long the end of a run waits to be reported.
 LAST_REPORT_SECONDS: Final = 120.0
 

@@ -5,6 +5,7 @@ raised again they would interrupt that clean-up, and the states of the tasks wou
 flow is over, because then the last report is all that is left to do.
 """
 
+import os
 import signal
 import threading
 import time
@@ -26,6 +27,7 @@ class Stop:
         """Take over SIGTERM and SIGINT. Main thread only."""
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        os.register_at_fork(after_in_child=self._leave)
 
     def ask(self, why: str) -> None:
         """Stop the flow from another thread, as if by SIGTERM: that also interrupts a call that blocks."""
@@ -44,6 +46,13 @@ class Stop:
             return most
         reserve = min(2.0, self._grace_seconds * 0.2)
         return min(most, self._told_at + self._grace_seconds - reserve - time.monotonic())
+
+    def _leave(self) -> None:
+        """A child that the flow forked is no run: SIGTERM ends it without a word, as its parent expects."""
+        if signal.getsignal(signal.SIGTERM) == self._on_signal:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGINT) == self._on_signal:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         first = self._told_at is None

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -415,6 +416,19 @@ def test_an_api_server_that_hangs_does_not_outlast_the_grace_period(fake: FakeAp
     assert ended.words["phase"] == "Terminated"
 
 
+def test_a_report_that_hangs_does_not_outlast_the_grace_period(fake: FakeApi, start: Start) -> None:
+    runner = start(SLOW.replace("quick()\n", "quick(); time.sleep(1.1); quick()\n"), LEVADA_GRACE_SECONDS="4")
+    fake.until(lambda status: states(status).get("quick-0") == "Completed")
+    asked = threading.Event()
+    fake.trouble = lambda *_: asked.set() or time.sleep(8)
+    assert asked.wait(10)
+    begin = time.monotonic()
+    runner.terminate()
+    ended = runner.end()
+    assert time.monotonic() - begin < 4.0
+    assert ended.words["phase"] == "Terminated"
+
+
 def test_a_deleted_run_stops_its_flow(fake: FakeApi, start: Start) -> None:
     runner = start(SLOW.replace("quick()\n", "quick(); time.sleep(1.5)\n"))
     fake.until(lambda status: states(status).get("quick-0") == "Completed")
@@ -499,6 +513,25 @@ def test_a_flow_may_spawn_processes(fake: FakeApi, start: Start) -> None:
     """
     ended = start(source).end()
     assert (ended.code, fake.status.get("result")) == (0, "[1, 4, 9]"), ended.log
+
+
+def test_processes_that_a_flow_forked_end_without_a_word(fake: FakeApi, start: Start) -> None:
+    source = """
+    import os, signal, time
+    from levada import flow
+
+    @flow
+    def main():
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+        time.sleep(0.1)
+        os.kill(child, signal.SIGTERM)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    """
+    ended = start(source).end()
+    assert (ended.code, fake.status.get("result")) == (0, "-15"), ended.log
+    assert "Traceback" not in ended.log
 
 
 def test_without_its_environment_it_says_so(tmp_path: Path) -> None:
