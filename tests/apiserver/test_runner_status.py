@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from levada.cluster import Cluster
 from levada.kube import Client
 from levada.resources.kinds import FLOW_RUNS, PODS, SERVICE_ACCOUNTS
 from levada.runner.api import NotAllowed, Rejected, RunApi
@@ -376,3 +378,46 @@ async def test_what_the_schema_refuses_is_refused_as_rejected(pod: Callable[[str
         with pytest.raises(Rejected):
             await asyncio.to_thread(api.patch_status, status, version)
     api.close()
+
+
+async def test_an_api_server_that_is_killed_misses_nothing(
+    pod: Callable[[str], Pod], cluster: Cluster, tmp_path: Path
+) -> None:
+    """Killed while the flow runs, and away at its end. A new API server refuses everybody for a moment: no reason to give up."""
+    run, late = await pod("a").create("hello"), await pod("b").create("late")
+    go = tmp_path / "go"
+    source = f"""
+    import pathlib, time
+    from levada import flow, task
+
+    @task
+    def step(n):
+        pass
+
+    @flow
+    def main():
+        step(0)
+        while not pathlib.Path({str(go)!r}).exists():
+            time.sleep(0.01)
+        for n in range(20):
+            step(n)
+        return "done"
+    """
+    process = run.start(source)
+    await run.until(lambda status: status.get("progress") == "1/1")
+    os.kill(cluster.pid("kube-apiserver"), signal.SIGKILL)
+    try:
+        go.touch()
+        # This one finds nobody at its start.
+        other = late.start(FLOW.format(seconds=0))
+        while not (run.words.exists() and late.words.exists()):
+            assert process.poll() is other.poll() is None
+            await asyncio.sleep(0.05)
+    finally:
+        await asyncio.to_thread(cluster.up)
+    for each, started in ((run, process), (late, other)):
+        assert await ended(started) == 0, each.log.read_text()
+    status = await run.status()
+    assert (status["phase"], status["result"], status["progress"]) == ("Completed", '"done"', "21/21")
+    assert {row["state"] for row in status["tasks"].values()} == {"Completed"}
+    assert ((await late.status())["phase"], (await late.status())["result"]) == ("Completed", "4")
