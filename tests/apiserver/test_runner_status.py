@@ -250,7 +250,7 @@ async def test_a_cancelled_run(pod: Callable[[str], Pod]) -> None:
     await run.client.patch(FLOW_RUNS, run.run, {"spec": {"cancel": True}}, run.namespace)
     await run.write(phase="Cancelling", reason="CancelRequested")
     process.terminate()
-    assert await ended(process) == 1
+    assert await ended(process) == 143
     status = await run.status()
     assert (status["phase"], status["reason"], status["tasks"]["double-0"]["state"]) == (
         "Cancelled", "Cancelled", "Cancelled",
@@ -276,7 +276,7 @@ async def test_the_rows_may_be_completed_after_the_operator_has_written_the_end(
     process = run.start(source)
     await run.until(lambda status: status.get("currentTask") == "step")
     await run.write(phase="TimedOut", reason="DeadlineExceeded", completionTime="2026-01-02T03:04:05Z")
-    assert await ended(process) == 1
+    assert await ended(process) == 143
     status = await run.status()
     assert (status["phase"], status["reason"], status["completionTime"]) == (
         "TimedOut", "DeadlineExceeded", "2026-01-02T03:04:05Z",
@@ -293,7 +293,7 @@ async def test_an_attempt_that_was_given_up_writes_nothing_any_more(pod: Callabl
     await run.write(phase="Retrying", reason="NodeLost", tasks=None)
     await run.write(phase="Pending", attempt=2, podName=None)
     before = await run.status()
-    assert await ended(process) == 1
+    assert await ended(process) == 143
     assert await run.status() == before
     assert "is at attempt 2" in run.log.read_text()
 
@@ -310,7 +310,7 @@ async def test_a_deleted_run_stops_its_flow(pod: Callable[[str], Pod]) -> None:
     process = run.start(FLOW.format(seconds=1.5))
     await run.until(lambda status: status.get("currentTask") == "double")
     await run.client.delete(FLOW_RUNS, run.run, run.namespace)
-    assert await ended(process) == 1
+    assert await ended(process) == 143
     assert "has been deleted" in run.log.read_text()
     assert run.told()["phase"] == "Terminated"
 

@@ -5,6 +5,7 @@ Also the termination message, the pod's last words, which the operator reads whe
 
 import json
 import reprlib
+import signal
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -37,6 +38,13 @@ class Outcome:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", bounded(self.message, MAX_MESSAGE_CHARS))
+
+    @property
+    def exit_code(self) -> int:
+        """0 if and only if the flow completed; that of a process ended by SIGTERM if it was stopped, which the operator reads."""
+        if self.phase is RunPhase.COMPLETED:
+            return 0
+        return 128 + signal.SIGTERM if self.interrupted else 1
 
     def phase_of_run(self, *, cancelling: bool = False) -> RunPhase:
         """Return what the run becomes by this attempt's end. A run that is being cancelled gets no other attempt."""

@@ -3,7 +3,7 @@
     settings → greet (may this attempt run, here?) → load the code → validate and run → report → termination message
 
 Every way out of the middle is an `Outcome`, so there is one ending for a flow that failed, code that does not load, a signal, and
-a defect of ours. The exit code is 0 if and only if the flow completed.
+a defect of ours. The exit code is 0 if and only if the flow completed, and 143 if the process was told to stop before.
 """
 
 import json
@@ -55,11 +55,10 @@ def main() -> int:
     reporter = ClusterReporter(api, me, stop.ask)
     attempt = Attempt(settings, reporter, stop, started)
     outcome = with_retry(attempt.live(), settings.retries_left)
-    code = 0 if outcome.phase is RunPhase.COMPLETED else 1
     attempt.tell(outcome)
     api.close()
-    exit_soon(code)
-    return code
+    exit_soon(outcome.exit_code)
+    return outcome.exit_code
 
 
 class Attempt:

@@ -107,7 +107,7 @@ def test_the_first_report_comes_before_the_code_is_loaded(fake: FakeApi, start: 
     runner = start("import time; time.sleep(30)")
     fake.until(lambda status: status["phase"] == "Running")
     runner.terminate()
-    assert runner.end().code == 1
+    assert runner.end().code == 143
 
 
 def test_progress_while_it_runs(fake: FakeApi, start: Start) -> None:
@@ -266,7 +266,7 @@ def test_a_cancelled_run(fake: FakeApi, start: Start, source: str) -> None:
     runner.terminate()
     ended = runner.end()
     status = fake.status
-    assert ended.code == 1
+    assert ended.code == 143
     assert (status["phase"], status["reason"], status["message"]) == (
         "Cancelled",
         "Cancelled",
@@ -284,7 +284,7 @@ def test_a_terminated_run_that_nobody_cancelled(fake: FakeApi, start: Start, sou
     runner.terminate()
     ended = runner.end()
     status = fake.status
-    assert ended.code == 1
+    assert ended.code == 143
     assert status["phase"] == "Running", "why it was terminated, only the operator knows"
     assert states(status) == {"quick-0": "Completed", "slow-0": "Cancelled"}
     assert (ended.words["phase"], ended.words["message"]) == ("Terminated", "terminated by SIGTERM")
@@ -357,7 +357,7 @@ def test_a_flow_that_finishes_in_spite_of_the_signal_has_finished(fake: FakeApi,
 def test_a_run_that_is_cancelled_before_it_starts(fake: FakeApi, start: Start, tmp_path: Path) -> None:
     fake.cancel()
     ended = start(f"open({str(tmp_path / 'ran')!r}, 'w').close()").end()
-    assert (ended.code, fake.status["phase"], ended.words["phase"]) == (1, "Cancelled", "Cancelled"), ended.log
+    assert (ended.code, fake.status["phase"], ended.words["phase"]) == (143, "Cancelled", "Cancelled"), ended.log
     assert not (tmp_path / "ran").exists()
 
 
@@ -402,7 +402,7 @@ def test_an_api_server_that_stays_away_does_not_outlast_the_grace_period(fake: F
     runner.terminate()
     ended = runner.end()
     assert time.monotonic() - begin < 2.0
-    assert (ended.code, ended.words["phase"], ended.words["progress"]) == (1, "Terminated", "2/2")
+    assert (ended.code, ended.words["phase"], ended.words["progress"]) == (143, "Terminated", "2/2")
 
 
 def test_an_api_server_that_hangs_does_not_outlast_the_grace_period(fake: FakeApi, start: Start) -> None:
@@ -434,7 +434,7 @@ def test_a_deleted_run_stops_its_flow(fake: FakeApi, start: Start) -> None:
     fake.until(lambda status: states(status).get("quick-0") == "Completed")
     fake.deleted = True
     ended = runner.end()
-    assert ended.code == 1
+    assert ended.code == 143
     assert "has been deleted" in ended.log
     assert (ended.words["phase"], ended.words["message"]) == ("Terminated", "FlowRun hello-1 has been deleted.")
 
@@ -445,7 +445,7 @@ def test_a_superseded_attempt_stops_its_flow(fake: FakeApi, start: Start) -> Non
     fake.write(phase="Crashed", reason="NodeLost", completionTime="2026-01-01T00:00:00Z")
     runner.terminate()
     ended = runner.end()
-    assert (ended.code, fake.status["phase"], fake.status["reason"]) == (1, "Crashed", "NodeLost")
+    assert (ended.code, fake.status["phase"], fake.status["reason"]) == (143, "Crashed", "NodeLost")
     assert states(fake.status)["slow-0"] == "Cancelled", "the rows of the tasks may still be completed"
     assert "already ended as Crashed" in ended.log
 
@@ -464,7 +464,7 @@ def test_an_attempt_that_is_not_to_run_does_not_run(
     fake.write(**status)
     before = fake.status
     ended = start(f"open({str(tmp_path / 'ran')!r}, 'w').close()").end()
-    assert ended.code == 1
+    assert ended.code == 143
     assert told in ended.log
     assert (ended.words["phase"], told in ended.words["message"]) == ("Terminated", True)
     assert not (tmp_path / "ran").exists()
