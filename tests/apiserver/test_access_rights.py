@@ -16,13 +16,13 @@ READ = {"get", "list", "watch"}
 # (group, resource, subresource) -> the verbs that the operator has in any namespace. What is not listed it has not.
 OPERATOR = {
     **{(LEVADA, plural, ""): READ for plural in PLURALS},
-    (LEVADA, "flowruns", ""): READ | {"create", "patch"},
+    (LEVADA, "flowruns", ""): READ | {"create"},
     **{(LEVADA, plural, "status"): {"get", "patch", "update"} for plural in PLURALS},
     ("batch", "jobs", ""): READ | {"create", "patch", "delete"},
     ("", "pods", ""): READ,
     ("", "configmaps", ""): {"get", "list", "create", "delete"},
     ("", "events", ""): {"create", "patch"},
-    ("", "nodes", ""): {"get", "list"},
+    ("", "nodes", ""): set(),
     ("", "namespaces", ""): READ,
     ("apiextensions.k8s.io", "customresourcedefinitions", ""): READ,
     ("", "secrets", ""): set(),

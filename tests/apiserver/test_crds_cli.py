@@ -161,6 +161,21 @@ def test_running_and_watching_in_one(levada, report):
 
 
 @pytest.mark.usefixtures("etl")
+def test_watching_goes_on_when_the_api_server_is_killed(levada, report, cluster):
+    levada("deployment", "run", "etl", "--name", "one")
+    watching = levada.start("runs", "watch", "one")
+    watching.stdout.readline()
+    os.kill(cluster.pid("kube-apiserver"), signal.SIGKILL)
+    while any(part.running for part in cluster.status() if part.name == "kube-apiserver"):
+        time.sleep(0.02)  # a signal takes its time
+    cluster.up(ephemeral=True)
+    report("one", phase="Completed", **ENDED)
+    out, err = watching.communicate(timeout=30)
+    assert watching.returncode == 0, err
+    assert out.splitlines()[-1].split()[1:] == ["Completed", "result", "6.675"]
+
+
+@pytest.mark.usefixtures("etl")
 def test_a_watch_can_be_left(levada):
     levada("deployment", "run", "etl", "--name", "one")
     watching = levada.start("runs", "watch", "one")

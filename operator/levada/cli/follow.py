@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from levada.cli.connection import find
@@ -62,12 +63,13 @@ async def _watch_until_end(client: "Client", run: Run, on_change: Callable[[Run]
         resource_version=meta["resourceVersion"],
         field_selector=f"metadata.name={meta['name']}",
     )
-    async for event in changes:
-        if event.type == "BOOKMARK":
-            continue
-        if event.type == "DELETED":
-            raise error(f"flow run {meta['name']!r} was deleted while it was being watched")
-        on_change(event.object)
-        if has_ended(event.object):
-            return event.object
+    async with aclosing(changes):
+        async for event in changes:
+            if event.type == "BOOKMARK":
+                continue
+            if event.type == "DELETED":
+                raise error(f"flow run {meta['name']!r} was deleted while it was being watched")
+            on_change(event.object)
+            if has_ended(event.object):
+                return event.object
     return None

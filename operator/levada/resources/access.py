@@ -29,13 +29,12 @@ READ: Final = ("get", "list", "watch")
 # (API group, resources, verbs) in every namespace: runs live where their owners put them.
 OPERATOR_RULES: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
     (GROUP, tuple(kind.plural for kind in LEVADA_KINDS), READ),
-    (GROUP, ("flowruns",), ("create", "patch")),  # a tick's run; spec.cancel for concurrencyPolicy Replace
+    (GROUP, ("flowruns",), ("create",)),  # a tick's run
     (GROUP, tuple(f"{kind.plural}/status" for kind in LEVADA_KINDS), ("get", "patch", "update")),
     ("batch", ("jobs",), (*READ, "create", "patch", "delete")),
     ("", ("pods",), READ),
     ("", ("configmaps",), ("get", "list", "create", "delete")),  # inline code, one immutable ConfigMap per version
     ("", ("events",), ("create", "patch")),
-    ("", ("nodes",), ("get", "list")),  # "the node was lost" or "the pod was"
     ("", ("namespaces",), READ),  # kopf: which namespaces to watch
     ("apiextensions.k8s.io", ("customresourcedefinitions",), READ),  # kopf: when the kinds are there
 )

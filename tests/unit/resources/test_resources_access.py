@@ -40,7 +40,7 @@ def test_the_operator_writes_only_what_it_must():
         for plural in ("flows", "deployments", "schedules", "flowruns", "workqueues", "blocks")
     }
     assert writes == statuses | {
-        "flowruns": ["create", "patch"],
+        "flowruns": ["create"],
         "jobs": ["create", "delete", "patch"],
         "configmaps": ["create", "delete"],
         "events": ["create", "patch"],
