@@ -30,13 +30,14 @@ from levada.agent.reports import EventRecorder
 from levada.agent.server import LogServer, LogSource
 from levada.agent.settings import Settings, SettingsError
 from levada.agent.worker import PodWorker, Services
-from levada.kube import Client, KubeError, Reflector, Unauthorized
+from levada.kube import Client, Forbidden, Invalid, KubeError, Reflector, Unauthorized
 from levada.kube.retry import jittered_s
 from levada.resources.kinds import PODS
 
 log = logging.getLogger(__name__)
 
 FAREWELL_S: Final = 3.0
+REFUSED_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,7 @@ class Agent:
             self._services = self._make_services(events, pods)
             try:
                 await self._register(heartbeat)
-                on_ready(port)
-                await self._work(heartbeat)
+                await self._work(heartbeat, lambda: on_ready(port))
             finally:
                 await self._finish(heartbeat, events, server)
         return Report(tuple(worker.name for worker in self._workers.values() if worker.holds_a_place))
@@ -106,16 +106,21 @@ class Agent:
         )
 
     async def _register(self, heartbeat: Heartbeat) -> None:
-        """Register, however long the API server is away; only a wrong setting or wrong credentials end it."""
+        """Register, however long the API server is away; a refusal that lasts ends the agent.
+
+        Not at once: an API server that has just started does not know its own default roles yet.
+        """
         failures = 0
+        refused_until_s = asyncio.get_running_loop().time() + REFUSED_S
         while not self._stopping.is_set():
             try:
                 await heartbeat.register()
                 return
-            except Unauthorized:
-                raise
             except KubeError as error:
                 failures += 1
+                is_refused = isinstance(error, Unauthorized | Forbidden | Invalid)
+                if is_refused and asyncio.get_running_loop().time() > refused_until_s:
+                    raise
                 if failures in {1, 10}:
                     log.warning("cannot register node %s: %s (trying again)", self._settings.name, error)
                 await self._pause(jittered_s(failures, base_s=0.2, cap_s=5.0))
@@ -126,7 +131,14 @@ class Agent:
         except TimeoutError:
             return
 
-    async def _work(self, heartbeat: Heartbeat) -> None:
+    async def _announce(self, heartbeat: Heartbeat, on_ready: Callable[[], None]) -> None:
+        try:
+            await heartbeat.schedulable()
+        except KubeError as error:
+            log.warning("node %s: %s", self._settings.name, error)
+        on_ready()
+
+    async def _work(self, heartbeat: Heartbeat, on_ready: Callable[[], None]) -> None:
         reflector = Reflector(
             self._client, PODS, on_change=self._on_pod, field_selector=f"spec.nodeName={self._settings.name}"
         )
@@ -134,6 +146,7 @@ class Agent:
             asyncio.create_task(heartbeat.run(self._stopping.is_set)),
             asyncio.create_task(reflector.run()),
             asyncio.create_task(self._adopt_orphans(reflector)),
+            asyncio.create_task(self._announce(heartbeat, on_ready)),
         ]
         stopped: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
         try:

@@ -15,6 +15,8 @@ from levada.resources.kinds import LEASES, NODES
 log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE: Final = "kube-node-lease"
+NOT_READY_TAINT: Final = "node.kubernetes.io/not-ready"
+SCHEDULABLE_S: Final = 5.0
 STATUS_EVERY_S: Final = 300.0  # as the kubelet: the Lease says "alive", the status is sent when it says something new
 
 
@@ -99,7 +101,7 @@ class Heartbeat:
                 return
             try:
                 await self._beat()
-                await self._send_status(stopping=False)
+                await self._refresh_status()
                 failures = 0
             except NotFound:
                 log.warning("node %s was deleted: registering it again", self._settings.name)
@@ -116,6 +118,27 @@ class Heartbeat:
             await self.register()
         except (KubeError, SettingsError) as error:
             log.warning("registering node %s: %s (trying again)", self._settings.name, error)
+
+    async def _refresh_status(self) -> None:
+        """Send the status if it says something new, or if the cluster has come to believe something else.
+
+        After a silence (an outage, a suspended laptop) the node life cycle has set the conditions to Unknown.
+        """
+        found = await self._client.get(NODES, self._settings.name)
+        believed = {item["type"]: item["status"] for item in (found.get("status") or {}).get("conditions") or ()}
+        if any(believed.get(kind) != condition["status"] for kind, condition in self._conditions.items()):
+            self._conditions = {}
+        await self._send_status(stopping=False)
+
+    async def schedulable(self) -> None:
+        """Return when the node life cycle has seen that the node is ready: before that the scheduler sends nothing."""
+        until = asyncio.get_running_loop().time() + SCHEDULABLE_S
+        while asyncio.get_running_loop().time() < until:
+            found = await self._client.get(NODES, self._settings.name)
+            if NOT_READY_TAINT not in {taint["key"] for taint in found["spec"].get("taints") or ()}:
+                return
+            await asyncio.sleep(0.05)
+        log.warning("node %s is still tainted as not ready: does the controller manager run?", self._settings.name)
 
     async def farewell(self) -> None:
         """Say that nobody looks after the pods now. The scheduler sends no more."""

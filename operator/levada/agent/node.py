@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from levada.agent.fields import ADDRESS
 from levada.agent.settings import Settings, cpus
-from levada.resources.names import GROUP, LABEL_AGENT, LABEL_MANAGED_BY, MANAGED_BY, QUEUE_LABEL_PREFIX, TAINT_AGENT
+from levada.resources.names import GROUP, LABEL_AGENT, QUEUE_LABEL_PREFIX, TAINT_AGENT
 
 ANNOTATION_INSTANCE: Final = f"{GROUP}/agent-instance"
 ANNOTATION_ISOLATION: Final = f"{GROUP}/agent-isolation"
@@ -58,7 +58,6 @@ def labels(settings: Settings) -> dict[str, str]:
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         LABEL_AGENT: "true",
-        LABEL_MANAGED_BY: MANAGED_BY,
         **{QUEUE_LABEL_PREFIX + queue: "true" for queue in settings.queues},
     }
 

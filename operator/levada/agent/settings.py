@@ -15,10 +15,12 @@ from levada.kube.retry import jittered_s
 log = logging.getLogger(__name__)
 
 DEFAULT_PODS_PER_CPU: Final = 4
+DEFAULT_HEARTBEAT_S: Final = 10.0  # as the kubelet; the node life cycle waits 40 to 50 s for it
 NODE_USER_PREFIX: Final = "system:node:"
 _NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 MAX_NAME_CHARS: Final = 63
+MAX_REFUSALS: Final = 8  # an API server that has just started refuses what its default roles will allow in a moment
 
 
 class SettingsError(Exception):
@@ -34,8 +36,12 @@ class Settings:
     max_pods: int
     root: Path  # working directory of every container, unless it says otherwise
     state: Path  # survives restarts; one agent per folder
-    heartbeat_s: float = 10.0  # as the kubelet; node life cycle waits 40-50 s for it
-    lease_s: int = 40
+    heartbeat_s: float = DEFAULT_HEARTBEAT_S
+
+    @property
+    def lease_s(self) -> int:
+        """How long the node counts as alive after a heartbeat."""
+        return max(1, round(4 * self.heartbeat_s))
 
 
 def cpus() -> int:
@@ -75,28 +81,35 @@ def choose_name(wanted: str | None, username: str) -> str:
     return name
 
 
-def check(queues: tuple[str, ...], max_pods: int, root: Path) -> None:
+def check(settings: Settings) -> None:
     """Raises SettingsError when an option makes no sense."""
-    for queue in queues:
+    for queue in settings.queues:
         if len(queue) > MAX_NAME_CHARS or not _QUEUE_NAME.fullmatch(queue):
             raise SettingsError(f"--queue {queue!r} is no name of a work queue")
-    if max_pods < 1:
-        raise SettingsError(f"--max-pods {max_pods}: an agent needs room for at least one pod")
-    if not root.is_dir():
-        raise SettingsError(f"--root {root} is no folder")
+    if settings.max_pods < 1:
+        raise SettingsError(f"--max-pods {settings.max_pods}: an agent needs room for at least one pod")
+    if not settings.root.is_dir():
+        raise SettingsError(f"--root {settings.root} is no folder")
+    if not 0.1 <= settings.heartbeat_s <= 60:
+        raise SettingsError(
+            f"--heartbeat-seconds {settings.heartbeat_s}: use 0.1 to 60, and less than the cluster's grace"
+        )
 
 
 async def username(client: Client) -> str:
     """Who the kubeconfig says that we are; empty when the API server does not tell. Waits for one that is away."""
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    failures = 0
+    failures = refusals = 0
     while True:
         try:
             answer = await client.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=body)
-        except (Forbidden, NotFound):
+        except NotFound:
             return ""
-        except (ConnectionLost, ServerError, TooManyRequests) as error:
+        except (ConnectionLost, Forbidden, ServerError, TooManyRequests) as error:
             failures += 1
+            refusals += isinstance(error, Forbidden)
+            if refusals > MAX_REFUSALS:
+                return ""
             if failures in {1, 10}:
                 log.warning("%s (trying again)", error)
             await asyncio.sleep(jittered_s(failures, base_s=0.2, cap_s=5.0))

@@ -4,7 +4,9 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +41,9 @@ def start(
     context: Annotated[
         str | None, typer.Option(help="Context of the kubeconfig.", show_default="the current one")
     ] = None,
+    heartbeat_seconds: Annotated[
+        float, typer.Option(help="How often the node says that it is alive; well below the cluster's node grace.")
+    ] = 10.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Register this machine as a node and run the pods of flow runs as local processes, until stopped.
@@ -55,59 +60,64 @@ def start(
     )
     with suppress(KeyboardInterrupt):
         try:
-            asyncio.run(
-                _run(
-                    queue or ["default"],
-                    name,
-                    max_pods,
-                    (root or Path.cwd()).resolve(),
-                    kubeconfig=kubeconfig,
-                    context=context,
-                )
+            options = Options(
+                tuple(queue or ["default"]), name, max_pods, (root or Path.cwd()).resolve(), heartbeat_seconds
             )
+            asyncio.run(_run(options, kubeconfig, context))
         except SettingsError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
 
 
-async def _run(
-    queues: list[str],
-    name: str | None,
-    max_pods: int | None,
-    root: Path,
-    *,
-    kubeconfig: Path | None,
-    context: str | None,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command's options; what is not given is decided when the API server has said who we are."""
+
+    queues: tuple[str, ...]
+    name: str | None
+    max_pods: int | None
+    root: Path
+    heartbeat_s: float
+
+
+async def _run(options: Options, kubeconfig: Path | None, context: str | None) -> None:
     from levada.agent import settings
     from levada.agent.agent import Agent
     from levada.kube import Client
 
-    capacity = max_pods if max_pods is not None else settings.DEFAULT_PODS_PER_CPU * settings.cpus()
-    settings.check(tuple(queues), capacity, root)
     async with Client.from_kubeconfig(kubeconfig, context, user_agent=f"levada-agent/{os.getpid()}") as client:
-        chosen = settings.choose_name(name, await settings.username(client))
-        agent = Agent(
-            client,
-            settings.Settings(
-                name=chosen, queues=tuple(queues), max_pods=capacity, root=root, state=settings.state_folder(chosen)
-            ),
+        name = settings.choose_name(options.name, await settings.username(client))
+        chosen = settings.Settings(
+            name=name,
+            queues=options.queues,
+            max_pods=options.max_pods
+            if options.max_pods is not None
+            else settings.DEFAULT_PODS_PER_CPU * settings.cpus(),
+            root=options.root,
+            state=settings.state_folder(name),
+            heartbeat_s=options.heartbeat_s,
         )
+        settings.check(chosen)
+        agent = Agent(client, chosen)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, agent.stop)
 
         def ready(port: int) -> None:
             typer.echo(
-                f"agent {chosen} is ready: serves {', '.join(queues)}, up to {capacity} flow runs at a time in {root}, "
-                f"logs on 127.0.0.1:{port}"
+                f"agent {name} is ready: serves {', '.join(chosen.queues)}, up to {chosen.max_pods} flow runs at a time "
+                f"in {chosen.root}, logs on 127.0.0.1:{port}"
             )
 
         report = await agent.run(ready)
-    if report.running:
-        typer.echo(f"agent {chosen} has stopped; {len(report.running)} flow runs go on without it:")
-        for pod in report.running:
-            typer.echo(f"  {pod}")
-        typer.echo("start it again to look after them")
-    else:
-        typer.echo(f"agent {chosen} has stopped; nothing is running")
+    _say_what_goes_on(name, report.running)
+
+
+def _say_what_goes_on(name: str, running: Sequence[str]) -> None:
+    if not running:
+        typer.echo(f"agent {name} has stopped; nothing is running")
+        return
+    typer.echo(f"agent {name} has stopped; {len(running)} flow runs go on without it:")
+    for pod in running:
+        typer.echo(f"  {pod}")
+    typer.echo("start it again to look after them")
