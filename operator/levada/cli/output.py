@@ -127,9 +127,11 @@ def age(since: str | None, present: datetime) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """A measured time for people: 0.35s, 12.3s, 4m05s, 2h03m."""
+    """A measured time for people: 3ms, 0.35s, 12.3s, 4m05s, 2h03m."""
     if seconds is None:
         return ""
+    if abs(seconds) < 0.0995:
+        return f"{seconds * 1000:.0f}ms"
     if abs(seconds) < 10:
         return f"{seconds:.2f}s"
     if seconds < 59.95:
