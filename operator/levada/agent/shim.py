@@ -422,7 +422,9 @@ def tell_ready() -> None:
 
 def main(folder: str) -> int:
     """Claim, run, tell."""
-    os.set_inheritable(READY_FD, False)
+    os.closerange(READY_FD + 1, os.sysconf("SC_OPEN_MAX"))  # what the agent's own starter left open is not for flows
+    with contextlib.suppress(OSError):
+        os.set_inheritable(READY_FD, False)
     launch = read_json(os.path.join(folder, "launch.json"))
     if launch is None or not claim(folder, {"by": "shim", **identity(os.getpid())}):
         return 1

@@ -1,0 +1,61 @@
+import pytest
+
+from levada.agent.admission import refusal
+from levada.resources.names import CODE_DIR, SCRATCH_DIR, SERVICE_ACCOUNT_DIR
+
+
+def test_what_the_operator_makes_is_accepted(make_pod):
+    pod = make_pod(
+        volumes=[
+            {"name": "identity", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "c"}}, {"downwardAPI": {}}]}},
+            {"name": "scratch", "emptyDir": {}},
+            {"name": "code", "configMap": {"name": "code"}},
+        ],
+        container={
+            "volumeMounts": [{"name": n, "mountPath": p} for n, p in (("identity", SERVICE_ACCOUNT_DIR), ("scratch", SCRATCH_DIR), ("code", CODE_DIR))],
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+            "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+        },
+    )  # fmt: skip
+    assert refusal(pod, running=0, max_pods=1) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "reason", "words"),
+    [
+        ("no label", {"labels": {}}, "NotAFlowRun", "no label levada.dev/run"),
+        ("a web server", {"container": {"name": "nginx"}}, "NotAFlowRun", "this pod has: nginx"),
+        ("init", {"initContainers": [{"name": "i"}]}, "UnexpectedAdmissionError", "initContainers"),
+        ("restarts", {"restartPolicy": "OnFailure"}, "UnexpectedAdmissionError", "restartPolicy is OnFailure"),
+        ("host network", {"hostNetwork": True}, "UnexpectedAdmissionError", "hostNetwork"),
+        ("windows", {"os": {"name": "windows"}}, "UnexpectedAdmissionError", "operating system"),
+        ("no command", {"container": {"command": []}}, "UnexpectedAdmissionError", "no command"),
+        ("probe", {"container": {"livenessProbe": {"exec": {}}}}, "UnexpectedAdmissionError", "livenessProbe"),
+        ("tty", {"container": {"tty": True}}, "UnexpectedAdmissionError", "tty"),
+        ("privileged", {"container": {"securityContext": {"privileged": True}}}, "UnexpectedAdmissionError", "privileged"),
+        ("gpu", {"container": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}, "UnexpectedAdmissionError", "nvidia.com/gpu: 1"),
+        ("host path", {"volumes": [{"name": "v", "hostPath": {}}]}, "UnexpectedAdmissionError", "volume v is a hostPath"),
+        ("pvc", {"volumes": [{"name": "v", "persistentVolumeClaim": {}}]}, "UnexpectedAdmissionError", "persistentVolumeClaim"),
+        ("bundle", {"volumes": [{"name": "v", "projected": {"sources": [{"clusterTrustBundle": {}}]}}]}, "UnexpectedAdmissionError", "clusterTrustBundle"),
+        ("root mount", {"container": {"volumeMounts": [{"name": "v", "mountPath": "/"}]}}, "UnexpectedAdmissionError", "not an absolute path"),
+        ("dots", {"container": {"volumeMounts": [{"name": "v", "mountPath": "/a/../b"}]}}, "UnexpectedAdmissionError", "not an absolute path"),
+        ("escape", {"container": {"volumeMounts": [{"name": "v", "mountPath": "/a", "subPath": "../x"}]}}, "UnexpectedAdmissionError", "leaves its volume"),
+        ("expr", {"container": {"volumeMounts": [{"name": "v", "mountPath": "/a", "subPathExpr": "$(X)"}]}}, "UnexpectedAdmissionError", "subPathExpr"),
+    ],
+)  # fmt: skip
+def test_what_is_refused(make_pod, case, changes, reason, words):
+    found = refusal(make_pod(**changes), running=0, max_pods=1)
+    assert found is not None, case
+    assert found.reason == reason
+    assert words in found.message
+
+
+def test_two_containers_are_no_flow_run(make_pod):
+    pod = make_pod()
+    pod["spec"]["containers"].append({"name": "sidecar"})
+    assert refusal(pod, running=0, max_pods=1).reason == "NotAFlowRun"
+
+
+def test_a_full_agent_refuses(make_pod):
+    assert refusal(make_pod(), running=3, max_pods=3).reason == "OutOfpods"
+    assert refusal(make_pod(), running=2, max_pods=3) is None
