@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.operator_play import Operator, Play, until
 
 from levada.cluster import Cluster
 from levada.kube import Client, NotFound
 from levada.resources.kinds import FLOW_RUNS, JOBS, PODS
+from support.operator_play import Operator, Play, until
 
 pytestmark = pytest.mark.apiserver
 
@@ -53,7 +53,11 @@ async def test_a_pod_that_succeeds_without_a_report_completes_the_run_in_one_wri
     await play.flow()
     await play.deployment()
     run = await play.run()
-    before = int((await play.client.get(JOBS, (await play.job(run))["metadata"]["name"], play.namespace))["metadata"]["generation"])
+    before = int(
+        (await play.client.get(JOBS, (await play.job(run))["metadata"]["name"], play.namespace))["metadata"][
+            "generation"
+        ]
+    )
     await play.ends(await play.pod(run))
     status = await play.phase(run, "Completed")
     assert before == 1
@@ -79,7 +83,12 @@ async def test_the_termination_message_counts_when_the_report_did_not_get_throug
 
 @pytest.mark.parametrize(
     ("exit_code", "reason", "category"),
-    [(3, "Error", "ExitCode"), (139, "Error", "Killed"), (137, "OOMKilled", "OutOfMemory"), (128, "StartError", "StartError")],
+    [
+        (3, "Error", "ExitCode"),
+        (139, "Error", "Killed"),
+        (137, "OOMKilled", "OutOfMemory"),
+        (128, "StartError", "StartError"),
+    ],
 )
 async def test_an_end_without_a_report_is_diagnosed(play: Play, exit_code: int, reason: str, category: str):
     await play.flow()
@@ -103,7 +112,12 @@ async def test_an_eviction_starts_a_new_attempt_and_uses_up_no_retry(play: Play)
     await play.starts(first)
     await play.reports_running(run, first)
     await play.reports(run, tasks={"a-0": {"name": "a", "state": "Running"}}, progress="0/1")
-    evicted = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": "low on memory"}
+    evicted = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "TerminationByKubelet",
+        "message": "low on memory",
+    }
     await play.ends(first, 143, conditions=[evicted], reason="Error")
     await play.phase(run, "Retrying")
     second = await play.pod(run, 2)
@@ -138,7 +152,11 @@ async def test_the_flow_s_own_failure_is_retried_as_the_deployment_says(play: Pl
     await play.ends(second, 1)
     await play.has_event(run, "Failed")
     status = await play.status(run)
-    assert (status["phase"], status["codeFailures"], status["attempts"][0]["message"]) == ("Failed", 1, "ValueError: no")
+    assert (status["phase"], status["codeFailures"], status["attempts"][0]["message"]) == (
+        "Failed",
+        1,
+        "ValueError: no",
+    )
 
 
 async def test_a_missing_image_fails_the_run_and_leaves_no_pod(play: Play):

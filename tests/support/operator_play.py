@@ -21,13 +21,13 @@ from levada.kube import Client, NotFound
 from levada.resources import names
 from levada.resources.kinds import DEPLOYMENTS, EVENTS, FLOW_RUNS, FLOWS, JOBS, NODES, PODS, WORK_QUEUES
 
-HELLO = '''
+HELLO = """
 from levada import flow
 
 @flow
 def hello(name: str = "world"):
     return name
-'''
+"""
 READY_S = 30.0
 
 
@@ -101,7 +101,9 @@ class Play:
 
     # --- the users ----------------------------------------------------------------------------------------------------
 
-    async def flow(self, name: str = "hello", *, code: str = HELLO, entrypoint: str = "flow.py:hello", **spec: Any) -> None:
+    async def flow(
+        self, name: str = "hello", *, code: str = HELLO, entrypoint: str = "flow.py:hello", **spec: Any
+    ) -> None:
         source = spec.pop("source", {"inline": code})
         await self._create(FLOWS, name, {"entrypoint": entrypoint, "source": source, **spec})
 
@@ -201,7 +203,9 @@ class Play:
     async def node(self, name: str) -> None:
         await self.client.create(NODES, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
 
-    async def set_pod(self, pod: dict[str, Any], phase: str, state: Mapping[str, Any] | None = None, **status: Any) -> None:
+    async def set_pod(
+        self, pod: dict[str, Any], phase: str, state: Mapping[str, Any] | None = None, **status: Any
+    ) -> None:
         """Write a pod's status."""
         if state is not None:
             status["containerStatuses"] = [

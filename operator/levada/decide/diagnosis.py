@@ -60,7 +60,7 @@ CATALOGUE: Final[dict[str, _Entry]] = {
         _CODE, False,
     ),
     "StartError": _Entry(
-        "The container could not start its command: does the image have Python and levada installed, for this CPU architecture?",
+        "Check that the image has Python and levada installed, for the node's CPU architecture.",
         _CODE, False,
     ),
     "Unschedulable": _Entry(

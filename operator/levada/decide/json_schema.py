@@ -90,8 +90,9 @@ def _matches(pattern: str, value: str) -> bool:
 def _object(value: Mapping[str, Any], schema: Schema, path: str, *, required: bool, depth: int) -> Iterator[str]:
     properties = schema.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}
-    if required:
-        for name in schema.get("required") or ():
+    needed = schema.get("required")
+    if required and isinstance(needed, list):
+        for name in needed:
             if name not in value:
                 yield f"{path} lack {name!r}" if path == "parameters" else f"{path} lacks {name!r}"
     for name, item in value.items():

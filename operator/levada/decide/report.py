@@ -36,7 +36,11 @@ def read_report(pod: PodView) -> Report | None:
     if not isinstance(said, dict) or said.get("levada") != 1:
         return None
     phase = said.get("phase")
-    if phase not in set(RunPhase) or not (is_terminal(phase) or phase == RunPhase.RETRYING):
+    if (
+        not isinstance(phase, str)
+        or phase not in set(RunPhase)
+        or not (is_terminal(phase) or phase == RunPhase.RETRYING)
+    ):
         return None
     return Report(
         phase=RunPhase(phase),
