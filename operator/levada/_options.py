@@ -1,13 +1,13 @@
 """What both decorators check about their options, at the moment of decoration."""
 
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from levada.exceptions import OptionError
 
-_COROUTINE = inspect.CO_COROUTINE
+# Flags of a function's code, as in `inspect`, whose import costs more than all of this.
+_CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 _MAX_SLUG_CHARS = 40
 
 
@@ -17,19 +17,28 @@ def function_of(fn: Any, decorator: str) -> Callable[..., Any]:
     Raises:
         OptionError: it is no function, or one of a kind that cannot run as a flow or task.
     """
+    if isinstance(fn, (staticmethod, classmethod)):
+        raise OptionError(f"@{decorator} must stand below @{type(fn).__name__}, directly above the function")
     if not callable(fn):
         raise OptionError(
             f"@{decorator} was given {fn!r}, which is not a function; write @{decorator}(name=...) for options"
         )
-    if isinstance(fn, (staticmethod, classmethod)):
-        raise OptionError(f"@{decorator} must stand below @{type(fn).__name__}, directly above the function")
+    code = getattr(fn, "__code__", None)
+    if code is not None and code.co_flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
+        raise OptionError(
+            f"@{decorator}: {fn.__name__} is a generator, which cannot run as a {decorator}; return a list"
+        )
     return fn  # type: ignore[no-any-return]  # a callable is all that is known
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine."""
     code = getattr(fn, "__code__", None)
-    return bool(code.co_flags & _COROUTINE) if code is not None else inspect.iscoroutinefunction(fn)
+    if code is not None:
+        return bool(code.co_flags & _CO_COROUTINE)
+    import inspect
+
+    return inspect.iscoroutinefunction(fn)
 
 
 def name_of(name: object, fn: Callable[..., Any], decorator: str) -> str:

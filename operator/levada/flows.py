@@ -1,6 +1,7 @@
 """`@flow`: a function that is run as a whole: validated, retried, timed, logged, and reported with all its tasks."""
 
 from collections.abc import Callable, Coroutine
+from copy import copy
 from functools import update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
@@ -113,6 +114,14 @@ class Flow(Generic[P, R]):
 
         carry = run.call_async if self.is_async else run.call
         return carry(self, args, kwargs, return_state=return_state)
+
+    def __get__(self, instance: object, owner: type | None = None) -> "Flow[..., R]":
+        """As a method: the same flow, bound to its object."""
+        if instance is None:
+            return self
+        bound = copy(self)
+        bound.fn = self.fn.__get__(instance, owner)
+        return bound
 
     def __repr__(self) -> str:
         return f"<Flow {self.name!r}>"

@@ -4,6 +4,7 @@ A task is called like the function that it decorates, and can be tested through 
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from copy import copy
 from functools import update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 
@@ -176,6 +177,14 @@ class Task(Generic[P, R]):
             return futures
         futures.wait()
         return [future.state for future in futures]
+
+    def __get__(self, instance: object, owner: type | None = None) -> "Task[..., R]":
+        """As a method: the same task, bound to its object."""
+        if instance is None:
+            return self
+        bound = copy(self)
+        bound.fn = self.fn.__get__(instance, owner)
+        return bound
 
     def __repr__(self) -> str:
         return f"<Task {self.name!r}>"

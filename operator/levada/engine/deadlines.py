@@ -13,17 +13,25 @@ A deadline costs nothing to runs that have none.
 
 import heapq
 import itertools
+import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, TypeVar
+
+from levada.engine import threads
 
 R = TypeVar("R")
 
 _POLL_SECONDS: Final = 0.05
+_AGAIN_SECONDS: Final = 0.002
+_MAX_DEFERRALS: Final = 100
+_SWEEP_EVERY: Final = 1024
 _ABSORB_STEPS: Final = 10_000
 
 
@@ -38,57 +46,102 @@ class Expired(BaseException):
 class _Entry:
     """One piece of code with a deadline."""
 
-    __slots__ = ("finished", "fired", "on_expiry", "thread_id", "when")
+    __slots__ = ("deferrals", "finished", "fired", "guard", "on_expiry", "thread_id", "when")
 
     def __init__(self, when: float, thread_id: int, on_expiry: Callable[[], None] | None) -> None:
         self.when = when
         self.thread_id = thread_id
         self.on_expiry = on_expiry
+        # Held while `fired` is set and the code interrupted, or while it is marked finished. A plain lock: the interrupt may
+        # come at any instruction of the thread, and only a lock whose `with` is C code is never left behind by it.
+        self.guard = threading.Lock()
         self.fired = False
         self.finished = False
+        self.deferrals = 0
 
 
 class _Watcher:
-    """One daemon thread that sleeps until the next deadline."""
+    """One daemon thread that sleeps until the next deadline. Nobody else touches its heap."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self.heap: list[tuple[float, int, _Entry]] = []
-        self.order = itertools.count()
+        self.new: SimpleQueue[_Entry] = SimpleQueue()
+        self.starting = threading.Lock()
         self.started = False
 
     def watch(self, entry: _Entry) -> None:
         """Take care of an entry from now on."""
-        with self.changed:
-            heapq.heappush(self.heap, (entry.when, next(self.order), entry))
-            if not self.started:
-                self.started = True
-                threading.Thread(target=self._loop, name="levada-deadlines", daemon=True).start()
-            elif self.heap[0][2] is entry:
-                self.changed.notify()
+        self.new.put(entry)
+        if not self.started:
+            with self.starting:
+                if not self.started:
+                    threading.Thread(target=self._loop, name="levada-deadlines", daemon=True).start()
+                    self.started = True
 
     def _loop(self) -> None:
+        heap: list[tuple[float, int, _Entry]] = []
+        order = itertools.count(1)
         while True:
-            with self.changed:
-                while not self.heap or self.heap[0][0] > time.monotonic():
-                    left = self.heap[0][0] - time.monotonic() if self.heap else None
-                    self.changed.wait(left)
-                entry = heapq.heappop(self.heap)[2]
-                expired = not entry.finished
-                entry.fired = expired
-            if expired:
-                self._expire(entry)
+            left = max(0.0, heap[0][0] - time.monotonic()) if heap else None
+            try:
+                entry = self.new.get(timeout=left)
+            except Empty:
+                entry = heapq.heappop(heap)[2]
+                if not _expire(entry):
+                    heapq.heappush(heap, (time.monotonic() + _AGAIN_SECONDS, next(order), entry))
+                continue
+            number = next(order)
+            heapq.heappush(heap, (entry.when, number, entry))
+            if number % _SWEEP_EVERY == 0:  # most code ends long before its deadline
+                heap = [item for item in heap if not item[2].finished]
+                heapq.heapify(heap)
 
-    def _expire(self, entry: _Entry) -> None:
+
+def _expire(entry: _Entry) -> bool:
+    """Interrupt code whose deadline has come; whether that is done. If not, it is tried again."""
+    if entry.finished:
+        return True
+    if not entry.fired:
+        entry.fired = True
         if entry.on_expiry is not None:
             entry.on_expiry()
-        with self.changed:
-            if entry.finished:
-                return  # it ended by itself in the meantime: there is nobody to interrupt
-            if entry.thread_id == threading.main_thread().ident:
-                signal.pthread_kill(entry.thread_id, signal.SIGALRM)
-            else:
-                _raise_in(entry.thread_id)
+    return _interrupt(entry)
+
+
+def _interrupt(entry: _Entry) -> bool:
+    """Interrupt the code if it still runs and the moment is good; whether that is done."""
+    with entry.guard:
+        if entry.finished:
+            return True
+        if entry.deferrals < _MAX_DEFERRALS and _is_delicate(sys._current_frames().get(entry.thread_id)):
+            entry.deferrals += 1
+            return False
+        if entry.thread_id == threading.main_thread().ident:
+            signal.pthread_kill(entry.thread_id, signal.SIGALRM)
+            # The handler decides once more whether the moment is good; it may not be, so look again.
+            entry.deferrals += 1
+            return entry.deferrals > _MAX_DEFERRALS
+        _raise_in(entry.thread_id)
+        return True
+
+
+# Code that holds a lock which other threads need, and is not safe against an exception at any instruction.
+_DELICATE_FUNCTIONS: Final = {
+    threading.__file__: frozenset({"__enter__", "__exit__", "start", "set", "notify", "notify_all"}),
+    threads.__file__: frozenset({"put", "hurry", "uncounted"}),
+}
+_DEEP: Final = 8
+
+
+def _is_delicate(frame: FrameType | None) -> bool:
+    """Whether an interrupt here could leave a lock of the standard library or of the pool held for ever."""
+    for _ in range(_DEEP):
+        if frame is None:
+            return False
+        code = frame.f_code
+        if code.co_filename == logging.__file__ or code.co_name in _DELICATE_FUNCTIONS.get(code.co_filename, ()):
+            return True
+        frame = frame.f_back
+    return False
 
 
 _watcher = _Watcher()
@@ -115,7 +168,10 @@ def _raise_in(thread_id: int) -> None:
 
 def _on_alarm(signum: int, frame: FrameType | None) -> None:
     """The main thread's SIGALRM. One that is not ours goes to whoever had the signal before."""
-    if any(entry.fired and not entry.finished for entry in _entries.get(threading.get_ident(), ())):
+    fired = [entry for entry in _entries.get(threading.get_ident(), ()) if entry.fired and not entry.finished]
+    if fired:
+        if fired[0].deferrals <= _MAX_DEFERRALS and _is_delicate(frame):
+            return
         raise Expired
     if callable(_previous_handler):
         _previous_handler(signum, frame)
@@ -142,30 +198,28 @@ def within(seconds: float, code: Callable[[], R], on_expiry: Callable[[], None] 
     """
     thread_id = threading.get_ident()
     entry = _Entry(time.monotonic() + seconds, thread_id, on_expiry)
-    landed = False
+    interrupted = False
     try:
         _enter(entry)
         try:
             value = code()
         finally:
-            _leave(entry)
+            _finish(entry)
     except Expired:
-        landed = True
-        _leave(entry)
+        interrupted = True
     except KeyboardInterrupt:
         _leave(entry)
         raise
     except BaseException:
-        _leave(entry)
         if not entry.fired:
+            _leave(entry)
             raise
-        _absorb(entry)
-        raise TooLate from None
+    _leave(entry)
     if entry.fired:
-        _absorb(entry)
+        _absorb()
         _pass_on(thread_id)
         raise TooLate
-    if landed:
+    if interrupted:
         raise Expired  # an outer deadline of this thread: it is caught there
     return value
 
@@ -179,24 +233,31 @@ def _enter(entry: _Entry) -> None:
     _watcher.watch(entry)
 
 
-def _leave(entry: _Entry) -> None:
-    """End an entry's watch. May be called again, when an interrupt came in between."""
-    with _watcher.changed:
-        entry.finished = True
-    entries = _entries.get(entry.thread_id)
-    if entries is None or entry not in entries:
+def _finish(entry: _Entry) -> None:
+    """From here on, the entry interrupts nobody. An interrupt on its way may still arrive."""
+    if entry.thread_id == threading.main_thread().ident:
+        entry.finished = True  # no lock: the handler that looks at it runs in this very thread
         return
-    entries.remove(entry)
+    with entry.guard:
+        entry.finished = True
+
+
+def _leave(entry: _Entry) -> None:
+    """End an entry's watch."""
+    _finish(entry)
+    entry.on_expiry = None
+    entries = _entries[entry.thread_id]
+    entries[:] = [other for other in entries if not other.finished]
     if not entries:
         del _entries[entry.thread_id]
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGALRM, _previous_handler if _previous_handler is not None else signal.SIG_DFL)
 
 
-def _absorb(entry: _Entry) -> None:
+def _absorb() -> None:
     """Let an exception that is still on its way to this thread arrive here, where it does no harm."""
     if threading.current_thread() is threading.main_thread():
-        return  # the handler raises only while the entry is unfinished
+        return  # the handler raises only while an entry is unfinished
     try:
         for _ in range(_ABSORB_STEPS):
             pass

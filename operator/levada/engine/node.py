@@ -44,7 +44,6 @@ class Node:
     """A run: where it stands, what it returned or raised, and who waits for it."""
 
     __slots__ = (
-        "_done",
         "_waiters",
         "end_time",
         "error",
@@ -72,7 +71,6 @@ class Node:
         self.value: Any = None
         self.error: BaseException | None = None
         self.timed_out = False
-        self._done: threading.Lock | None = None
         self._waiters: list[Callable[[Any], None]] | None = None
 
     # What the two kinds of runs do differently.
@@ -133,8 +131,6 @@ class Node:
 
     def _close(self) -> list[Callable[[Any], None]] | None:
         self.closed()
-        if self._done is not None:
-            self._done.release()
         waiters, self._waiters = self._waiters, None
         return waiters
 
@@ -170,18 +166,32 @@ class Node:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for its end, at most `timeout` seconds; whether it has come."""
-        with LOCK:
-            if self.is_done:
-                return True
-            if self._done is None:
-                self._done = threading.Lock()
-                self._done.acquire()
-            done = self._done
+        if self.is_done:
+            return True
+        # A lock of its own for each who waits: an interrupt can leave nobody else waiting for ever.
+        ended = threading.Lock()
+        ended.acquire()
+
+        def wake(_node: object) -> None:
+            ended.release()
+
+        if self.when_done(wake):
+            return True
         worker = threads.current_worker()
         if worker is None:
-            return _acquire(done, timeout)
-        with worker.pool.uncounted():
-            return _acquire(done, timeout)
+            came = _acquire(ended, timeout)
+        else:
+            with worker.pool.uncounted():
+                came = _acquire(ended, timeout)
+        if not came:
+            self._forget(wake)
+        return came
+
+    def _forget(self, waiter: Callable[[Any], None]) -> None:
+        """Nobody waits there any more."""
+        with LOCK:
+            if self._waiters is not None and waiter in self._waiters:
+                self._waiters.remove(waiter)
 
     # The outcome.
     @property
@@ -211,19 +221,10 @@ class Node:
 
 
 def _acquire(done: threading.Lock, timeout: float | None) -> bool:
-    """Wait for a lock that is released once; leave it open for the next who waits."""
+    """Wait for a lock; where no signal can end the wait, in steps, so that a deadline of this thread can."""
     poll = deadlines.poll_seconds()
     if poll is None:
-        ended = done.acquire(timeout=-1 if timeout is None else timeout)
-    else:
-        ended = _acquire_polling(done, timeout, poll)
-    if ended:
-        done.release()
-    return ended
-
-
-def _acquire_polling(done: threading.Lock, timeout: float | None, poll: float) -> bool:
-    """Wait in steps: between them, a deadline of this thread can interrupt it."""
+        return done.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
     end = None if timeout is None else time.monotonic() + timeout
     while True:
         left = poll if end is None else min(poll, max(0.0, end - time.monotonic()))

@@ -25,7 +25,7 @@ from levada.exceptions import ParameterError
 from levada.futures import Future
 from levada.logging import emit, prepare
 from levada.resources.phases import RunPhase, TaskState
-from levada.states import State
+from levada.states import State, is_state_collection
 
 if TYPE_CHECKING:
     from levada.flows import Flow
@@ -63,8 +63,9 @@ class FlowRun(Node):
         try:
             with self._inside():
                 value = await self.flow.fn(*self.args, **self.kwargs)
-                for run in self._submitted():
-                    await until_done(run)
+                while runs := self._submitted():
+                    for run in runs:
+                        await until_done(run)
                 return value
         except BaseException:
             if self.interrupt is not None:  # what cancelled this coroutine was a signal
@@ -323,8 +324,8 @@ def _finish(run: FlowRun, return_state: bool) -> Any:
         raise error
     if return_state:
         return run.state
-    if run.position.state is TaskState.COMPLETED:
-        return run.value
+    if run.position.state is TaskState.COMPLETED or is_state_collection(run.value):
+        return run.value  # a flow that returns several states hands them to its caller, whatever they say
     error = run.result(raise_on_failure=False)
     trim(error)
     raise error

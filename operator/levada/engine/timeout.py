@@ -1,4 +1,4 @@
-"""Timeouts: what an option may say, and what is left of it. Pure; `deadlines` acts on it."""
+"""Timeouts: what an option may say, and how durations read. Pure; `deadlines` acts on it."""
 
 from levada.exceptions import OptionError
 
@@ -18,11 +18,6 @@ def timeout_of(setting: object, owner: str) -> float | None:
     if not setting > 0 or setting == float("inf"):  # `not >` also refuses NaN
         raise OptionError(f"{owner}: timeout_seconds={setting!r} must be greater than 0; leave it out for no limit")
     return float(setting)
-
-
-def remaining(deadline: float | None, now: float) -> float | None:
-    """Seconds until a deadline, never negative; None without one."""
-    return None if deadline is None else max(0.0, deadline - now)
 
 
 def seconds_text(seconds: float) -> str:
