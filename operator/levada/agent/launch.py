@@ -5,13 +5,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from levada.agent import environment, mounts
 from levada.agent.fields import memory_limit_bytes
 from levada.agent.sources import PodFacts
 
-DEFAULT_GRACE_S = 30
+DEFAULT_GRACE_S: Final = 30
+_INTERPRETERS: Final = frozenset({"python", "python3"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,9 @@ def launch(facts: PodFacts, machine: Machine, paths: Paths) -> Launch:
     env = {name: value if defaults.get(name) == value else rewrite(value) for name, value in asked.items()}
     words = [*(container.get("command") or ()), *(container.get("args") or ())]
     argv = [rewrite(environment.expand(word, asked)) for word in words]
+    if argv[0] in _INTERPRETERS and env["PATH"] == defaults["PATH"]:
+        # By its path: where only `python3` exists, and so that a virtual environment is found for sure.
+        argv[0] = str(machine.interpreter)
     cwd = os.path.normpath(machine.root / rewrite(container.get("workingDir") or "."))
     return Launch(
         argv=argv,

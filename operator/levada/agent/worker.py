@@ -348,7 +348,14 @@ class PodWorker:
         policy = container.get("terminationMessagePolicy", "File")
         words = logs.last_words(self.folder.paths.log)
         self.finished = True
-        self._report(status.Ended(record, status.termination_message(record, written, words, policy)))
+        ended = status.Ended(record, status.termination_message(record, written, words, policy))
+        known = (self.pod.get("status") or {}).get("phase")
+        if known in {"Succeeded", "Failed"} and known != status.phase(ended):
+            log.warning(
+                "pod %s ended as %s, but somebody has called it %s already", self.name, status.phase(ended), known
+            )
+        else:
+            self._report(ended)
         if record.get("reason") == "StartError":
             self._services.events.record(self.pod, "Warning", "Failed", f"Error: {record.get('message')}")
         await asyncio.to_thread(self.folder.clean)

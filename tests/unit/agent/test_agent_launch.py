@@ -36,8 +36,8 @@ def test_paths_are_rewritten_everywhere_and_only_where_the_pod_speaks(launch_pod
         },
         terminationGracePeriodSeconds=7,
     )
-    assert found.argv == ["python", "/p/volumes/code/flow.py", "--dir=/p/volumes/code/x", "/home"]
-    assert found.executable == str(Path(sys.executable).parent / "python")
+    assert found.argv == [sys.executable, "/p/volumes/code/flow.py", "--dir=/p/volumes/code/x", "/home"]
+    assert found.executable == sys.executable
     assert found.cwd == "/p/volumes/code/sub"
     assert found.env["DIR"] == "/p/volumes/code"
     assert found.env["LOG"] == "/p/term"
@@ -46,6 +46,12 @@ def test_paths_are_rewritten_everywhere_and_only_where_the_pod_speaks(launch_pod
     )  # the machine's own /usr, although the pod mounts something there
     assert "SECRET" not in found.env
     assert (found.graceSeconds, found.memoryLimitBytes, found.logPath) == (7, 2**20, "/p/0.log")
+
+
+def test_a_path_of_the_pod_decides_which_python_it_gets(launch_pod, tmp_path):
+    (tmp_path / "python").touch(mode=0o755)
+    found = launch_pod(container={"env": [{"name": "PATH", "value": str(tmp_path)}]})
+    assert (found.argv[0], found.executable) == ("python", str(tmp_path / "python"))
 
 
 @pytest.mark.parametrize(("working_dir", "expected"), [(None, ""), ("sub/dir", "/sub/dir")])
