@@ -10,6 +10,7 @@ from typing import Any
 from levada.futures import Future
 from levada.states import State
 
+Resolve = Callable[[Future[Any] | State[Any]], Any]
 _ATOMS = frozenset({int, str, float, bytes, bool, type(None), complex, bytearray, range, slice})
 _PLAIN = frozenset({list, tuple, set, frozenset, dict})
 
@@ -46,35 +47,44 @@ def _children(value: Any) -> Iterable[Any] | None:
     return None
 
 
-def replace(value: Any, resolve: Callable[[Future[Any] | State[Any]], Any]) -> Any:
+def replace(value: Any, resolve: Resolve) -> Any:
     """The value with each future and state replaced by what `resolve` makes of it. Nothing is changed in place."""
+    return _replace(value, resolve, {})
+
+
+def _replace(value: Any, resolve: Resolve, made: dict[int, Any]) -> Any:
+    """Replace in a value; `made` holds the copies of the collections around it, for those that hold themselves."""
     if type(value) in _ATOMS:
         return value
     if isinstance(value, (Future, State)):
         return resolve(value)
-    if not find((value,)):
-        return value
-    return _rebuild(value, resolve)
+    if id(value) in made:
+        return made[id(value)]
+    return _rebuild(value, resolve, made) if find((value,)) else value
 
 
-def _rebuild(value: Any, resolve: Callable[[Future[Any] | State[Any]], Any]) -> Any:
+def _rebuild(value: Any, resolve: Resolve, made: dict[int, Any]) -> Any:
     """A copy of a collection that is known to hold futures."""
     if isinstance(value, dict):
-        items = [(replace(key, resolve), replace(item, resolve)) for key, item in value.items()]
-        if type(value) is dict:
-            return dict(items)
-        clone = _copy(value)  # keeps the class: OrderedDict, defaultdict with its factory
+        clone = {} if type(value) is dict else _copy(value)  # a copy keeps the class, and the factory of a defaultdict
         clone.clear()
-        clone.update(items)
+        made[id(value)] = clone
+        for key, item in value.items():
+            clone[_replace(key, resolve, made)] = _replace(item, resolve, made)
         return clone
+    if type(value) is list:
+        items: list[Any] = []
+        made[id(value)] = items
+        items.extend(_replace(item, resolve, made) for item in value)
+        return items
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*[replace(item, resolve) for item in value])
+        return type(value)(*[_replace(item, resolve, made) for item in value])
     if isinstance(value, (list, tuple, set, frozenset)):
-        return type(value)([replace(item, resolve) for item in value])
+        return type(value)([_replace(item, resolve, made) for item in value])
     clone = _copy(value)
     for name in type(value).__dataclass_fields__:
         if hasattr(value, name):
-            object.__setattr__(clone, name, replace(getattr(value, name), resolve))  # frozen ones too
+            object.__setattr__(clone, name, _replace(getattr(value, name), resolve, made))  # frozen ones too
     return clone
 
 
@@ -90,8 +100,3 @@ def worth_a_look(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         if type(value) not in _ATOMS:
             return True
     return any(type(value) not in _ATOMS for value in kwargs.values())
-
-
-def key_of(item: Future[Any] | State[Any]) -> str:
-    """The id of the task run behind a future or a state; empty if there is none."""
-    return item.run_id

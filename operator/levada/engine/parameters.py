@@ -123,7 +123,7 @@ def _refuse_unknown(name: str, signature: inspect.Signature, parameters: Mapping
     from difflib import get_close_matches
 
     close = get_close_matches(str(unknown[0]), known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     raise ParameterError(f"flow {name}() has no parameter {unknown[0]!r}{hint} It takes: {', '.join(known)}")
 
 
