@@ -9,7 +9,6 @@ What happens when:
 """
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -18,7 +17,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from levada.agent import admission, certificates, node, shim
@@ -26,9 +25,10 @@ from levada.agent.admission import Refusal
 from levada.agent.folder import PodFolder
 from levada.agent.heartbeat import Heartbeat
 from levada.agent.launch import Machine
+from levada.agent.locks import one_agent
 from levada.agent.reports import EventRecorder
 from levada.agent.server import LogServer, LogSource
-from levada.agent.settings import Settings, SettingsError
+from levada.agent.settings import Settings
 from levada.agent.worker import PodWorker, Services
 from levada.kube import Client, Forbidden, Invalid, KubeError, Reflector, Unauthorized
 from levada.kube.retry import jittered_s
@@ -70,7 +70,7 @@ class Agent:
         """
         settings = self._settings
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _lock(settings.state):
+        with one_agent(settings.state):
             pods = settings.state / "pods"
             pods.mkdir(mode=0o700, exist_ok=True)
             tls = certificates.server_context(settings.state, settings.name, self._client.connection.ca_pem)
@@ -231,34 +231,6 @@ class Agent:
                     return None
                 return LogSource(worker.folder.paths.log, worker.has_ended)
         return None
-
-
-class _lock:  # noqa: N801 - used as a function
-    """One agent per state folder; the kernel frees the lock when its holder dies."""
-
-    def __init__(self, state: Path) -> None:
-        self._path = state / "lock"
-        self._file: IO[str] | None = None
-
-    def __enter__(self) -> None:
-        self._file = self._path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.seek(0)
-            holder = self._file.read().strip()
-            self._file.close()
-            raise SettingsError(
-                f"an agent with the state folder {self._path.parent} is running already (pid {holder or 'unknown'}): "
-                f"choose another --name, or stop it"
-            ) from None
-        self._file.truncate(0)
-        self._file.write(f"{os.getpid()}\n")
-        self._file.flush()
-
-    def __exit__(self, *_: object) -> None:
-        if self._file:
-            self._file.close()
 
 
 def _instance(state: Path) -> str:

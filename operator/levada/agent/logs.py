@@ -70,10 +70,29 @@ def is_since(line: LogLine, since: datetime | None) -> bool:
     return datetime.fromisoformat(line.time[:26].decode() + "+00:00") >= since.astimezone(UTC)
 
 
-def formatted(line: LogLine, *, timestamps: bool) -> bytes:
-    """As the caller sees it."""
-    text = line.text if line.partial else line.text + b"\n"
-    return line.time + b" " + text if timestamps else text
+class Formatter:
+    """Lines as the caller sees them. A line that comes in several entries has one timestamp, at its beginning."""
+
+    def __init__(self, query: LogQuery) -> None:
+        self._query = query
+        self._unfinished: set[bytes] = set()  # streams in the middle of a line
+
+    def pieces(self, lines: Iterable[LogLine]) -> Iterator[bytes]:
+        """The wanted lines, joined to pieces that are worth sending."""
+        piece = bytearray()
+        for line in lines:
+            if is_since(line, self._query.since):
+                piece += self._text(line)
+                if len(piece) >= READ_BYTES:
+                    yield bytes(piece)
+                    piece.clear()
+        if piece:
+            yield bytes(piece)
+
+    def _text(self, line: LogLine) -> bytes:
+        prefix = line.time + b" " if self._query.timestamps and line.stream not in self._unfinished else b""
+        (self._unfinished.add if line.partial else self._unfinished.discard)(line.stream)
+        return prefix + (line.text if line.partial else line.text + b"\n")
 
 
 def tail_lines(lines: Iterable[LogLine], count: int | None) -> Iterator[LogLine]:
@@ -96,10 +115,12 @@ def tail_lines(lines: Iterable[LogLine], count: int | None) -> Iterator[LogLine]
 class LogFile:
     """Reads a log that is still being written, also when the shim puts it aside and begins a new one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, start: int = 0) -> None:
         self._path = path
         self._rest = b""
         self._file = path.open("rb") if path.exists() else None
+        if self._file:
+            self._file.seek(start)
 
     def read(self) -> Iterator[LogLine]:
         """What has been added since the last call."""
@@ -139,13 +160,15 @@ class LogFile:
 async def read(path: Path, query: LogQuery, ended: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
     """The log in pieces. With `follow`, until the container has ended."""
     left = query.limit_bytes
-    log, before = LogFile(path), LogFile(path.with_name(path.name + ".1"))
+    formatter = Formatter(query)
+    start = tail_start(path, query.tail) if query.tail is not None else None
+    log, before = LogFile(path, start or 0), LogFile(path.with_name(path.name + ".1"))
     try:
-        lines = tail_lines(chain(before.read(), log.read()), query.tail)
+        lines = tail_lines(chain(before.read() if start is None else (), log.read()), query.tail)
         while True:
             finished = ended()  # asked before reading: what was written until then is read below
             read_any = False
-            for piece in _pieces(lines, query):
+            for piece in formatter.pieces(lines):
                 read_any = True
                 yield piece[:left]
                 if left is not None:
@@ -162,24 +185,31 @@ async def read(path: Path, query: LogQuery, ended: Callable[[], bool]) -> AsyncG
         before.close()
 
 
-def _pieces(lines: Iterable[LogLine], query: LogQuery) -> Iterator[bytes]:
-    """The wanted lines, joined to pieces that are worth sending."""
-    piece = bytearray()
-    for line in lines:
-        if is_since(line, query.since):
-            piece += formatted(line, timestamps=query.timestamps)
-            if len(piece) >= READ_BYTES:
-                yield bytes(piece)
-                piece.clear()
-    if piece:
-        yield bytes(piece)
+def tail_start(path: Path, count: int) -> int | None:
+    """Where to begin reading for the last `count` lines (a little early is fine); None: the file has not so many."""
+    window = READ_BYTES
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            while window < size:
+                file.seek(size - window)
+                first, *lines = file.read(window).split(b"\n")
+                whole = [number for number, raw in enumerate(lines) if (line := parse_line(raw)) and not line.partial]
+                # One more than asked for: only behind a whole line does another one begin for sure.
+                if len(whole) > count:
+                    return size - window + len(first) + 1
+                window *= 4
+    except FileNotFoundError:
+        pass
+    return None
 
 
 def last_words(path: Path) -> str:
     """The end of the log, for a termination message that falls back to it."""
-    log = LogFile(path)
+    log = LogFile(path, tail_start(path, FALLBACK_LINES) or 0)
     try:
-        data = b"".join(formatted(line, timestamps=False) for line in tail_lines(log.read(), FALLBACK_LINES))
+        lines = tail_lines(log.read(), FALLBACK_LINES)
+        data = b"".join(line.text if line.partial else line.text + b"\n" for line in lines)
     finally:
         log.close()
     return data[-FALLBACK_BYTES:].decode(errors="replace")

@@ -125,12 +125,10 @@ def never_started(message: str) -> dict[str, Any]:
     return {"exitCode": 137, "signal": 0, "startedAt": None, "reason": "ContainerNotStarted", "message": message}
 
 
-def termination_message(exit_record: Mapping[str, Any], written: bytes, log_tail: str, policy: str) -> str:
+def termination_message(exit_record: Mapping[str, Any], written: bytes, last_words: str) -> str:
     """The termination message: what the container wrote, else the end of its log (if asked for), else what the shim says."""
     text = written[:MAX_MESSAGE_BYTES].decode(errors="replace").strip("\0")
-    if not text and policy == "FallbackToLogsOnError" and exit_record["exitCode"] != 0:
-        text = log_tail
-    return text or str(exit_record.get("message") or "")
+    return text or last_words or str(exit_record.get("message") or "")
 
 
 def _conditions(state: State, accepted_at: str | None, changed_at: str | None) -> list[dict[str, Any]]:

@@ -140,6 +140,7 @@ class PodWorker:
             # Another life of this node ran it, and its folder is lost: nobody can say how it went, so it must not run again.
             self._accepted_at = now
             self.finished = True
+            processes.kill_strays(self.folder.uid)
             record = status.lost(
                 "the agent has lost what it knew of this pod (its state folder is new)", started_at=now
             )
@@ -180,12 +181,11 @@ class PodWorker:
                 if self.folder.forbid_start():
                     self.folder.write_exit(status.never_started("the pod was deleted before its container had started"))
                 continue
-            if await self._prepare(failures):
-                process = await self._spawn()
-                if process or self.folder.exit():
-                    return process
+            process = await self._spawn() if await self._prepare() else None
+            if process or self.folder.exit():
+                return process
             failures += 1
-            await self._wait_for_change(jittered_s(failures, base_s=0.1, cap_s=15.0))
+            await self._wait_for_change(jittered_s(failures, base_s=0.1, cap_s=5.0))
 
     def _attach(self, claim: dict[str, Any]) -> processes.Shim | None:
         """Find the shim of a container that was started before."""
@@ -203,7 +203,7 @@ class PodWorker:
         started = self.folder.started()
         self.folder.write_exit(status.lost(message, started_at=started["startedAt"] if started else None))
 
-    async def _prepare(self, failures: int) -> bool:
+    async def _prepare(self) -> bool:
         """Fetch, render and write everything up to launch.json. False: not yet; the status says why."""
         paths, services = self.folder.paths, self._services
         try:
@@ -345,10 +345,10 @@ class PodWorker:
                 written = file.read(status.MAX_MESSAGE_BYTES)
         except OSError:
             written = b""
-        policy = container.get("terminationMessagePolicy", "File")
-        words = logs.last_words(self.folder.paths.log)
+        falls_back = container.get("terminationMessagePolicy") == "FallbackToLogsOnError" and record["exitCode"] != 0
+        last_words = logs.last_words(self.folder.paths.log) if falls_back and not written else ""
         self.finished = True
-        ended = status.Ended(record, status.termination_message(record, written, words, policy))
+        ended = status.Ended(record, status.termination_message(record, written, last_words))
         known = (self.pod.get("status") or {}).get("phase")
         if known in {"Succeeded", "Failed"} and known != status.phase(ended):
             log.warning(

@@ -12,12 +12,11 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Run flow runs on this machine, as a Kubernetes node without containers.", no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `start` a subcommand while it is the only one."""
+app = typer.Typer(
+    help="Run flow runs on this machine, as a Kubernetes node without containers.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @app.command()
@@ -67,6 +66,26 @@ def start(
         except SettingsError as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(1) from error
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of the node.")],
+    *,
+    grace_seconds: Annotated[float, typer.Option(help="How long running flows may take to end.")] = 5.0,
+) -> None:
+    """End what a stopped agent has left running on this machine, and remove its state.
+
+    The Node stays in the cluster until an administrator deletes it: `kubectl delete node NAME`.
+    """
+    from levada.agent import removal, settings
+
+    try:
+        ended = asyncio.run(removal.remove(settings.state_folder(name), grace_s=grace_seconds))
+    except settings.SettingsError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"agent {name} is removed from this machine; {ended} running flows were ended")
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,9 @@ def jobs_in():
     def make(kubectl, node):
         namespace = f"test-{secrets.token_hex(4)}"
         kubectl("create", "namespace", namespace)
-        kubectl("wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=45s")  # its maker may just have lost the API server
+        kubectl(
+            "wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=45s"
+        )  # its maker may just have lost the API server
         return Jobs(kubectl, namespace, node)
 
     return make

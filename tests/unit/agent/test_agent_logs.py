@@ -34,6 +34,11 @@ async def text(path, query=None, ended=lambda: True):
         ("more than there are", {"tailLines": "99"}, "one\ntwo\nthree\n\n"),
         ("no lines", {"tailLines": "0"}, ""),
         ("timestamps", {"timestamps": "true", "tailLines": "1"}, "2026-11-23T10:00:21.000000005Z \n"),
+        (
+            "one timestamp for a line in pieces",
+            {"timestamps": "true", "tailLines": "2"},
+            "2026-11-23T10:00:20.000000003Z three\n2026-11-23T10:00:21.000000005Z \n",
+        ),
         ("since seconds", {"sinceSeconds": "20"}, "two\nthree\n\n"),
         ("since a time", {"sinceTime": "2026-11-23T10:00:20Z"}, "three\n\n"),
         ("since a time elsewhere", {"sinceTime": "2026-11-23T11:00:20+01:00"}, "three\n\n"),
@@ -98,3 +103,13 @@ def test_last_words(log):
     assert words.endswith("0999\n")
     log.write_bytes(b"2026-11-23T10:00:00.0Z stdout F " + b"x" * 5000 + b"\n")
     assert len(last_words(log)) == 2048
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 500, 3000])
+async def test_the_tail_of_a_large_log_is_found_from_its_end(log, count):
+    entry = "2026-11-23T10:00:00.0Z stdout {} {:05}\n"
+    # Every third entry is only a part of a line.
+    log.write_text("".join(entry.format("P" if number % 3 == 0 else "F", number) for number in range(3000)))
+    whole = (await text(log)).splitlines()
+    assert len(whole) == 2000
+    assert (await text(log, {"tailLines": str(count)})).splitlines() == whole[-count:] * bool(count)

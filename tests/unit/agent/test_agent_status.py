@@ -87,13 +87,12 @@ def test_refused():
 @pytest.mark.parametrize(
     ("case", "arguments", "expected"),
     [
-        ("what the container wrote", ({"exitCode": 0}, b"mine", "log", "File"), "mine"),
-        ("at most 4096 bytes", ({"exitCode": 0}, b"x" * 5000, "", "File"), "x" * 4096),
-        ("the log if asked for", ({"exitCode": 1}, b"", "log", "FallbackToLogsOnError"), "log"),
-        ("not after success", ({"exitCode": 0}, b"", "log", "FallbackToLogsOnError"), ""),
-        ("not without being asked", ({"exitCode": 1}, b"", "log", "File"), ""),
-        ("the shim's words", ({"exitCode": 128, "message": "no such file"}, b"", "", "File"), "no such file"),
-        ("bytes that are no text", ({"exitCode": 1}, b"\xff\xfe", "", "File"), "\ufffd\ufffd"),
+        ("what the container wrote", ({"exitCode": 0}, b"mine", ""), "mine"),
+        ("at most 4096 bytes", ({"exitCode": 0}, b"x" * 5000, ""), "x" * 4096),
+        ("the log if asked for", ({"exitCode": 1, "message": "m"}, b"", "log"), "log"),
+        ("the shim's words", ({"exitCode": 128, "message": "no such file"}, b"", ""), "no such file"),
+        ("nothing", ({"exitCode": 1}, b"", ""), ""),
+        ("bytes that are no text", ({"exitCode": 1}, b"\xff\xfe", ""), "\ufffd\ufffd"),
     ],
 )
 def test_termination_message(case, arguments, expected):
