@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -231,16 +232,26 @@ async def steady(client: Client, rate: float, seconds: float, jobs: Watched, flo
     }
 
 
-def start_operator(cluster: Cluster, home: Path) -> subprocess.Popen:
+def start_operator(cluster: Cluster, home: Path, profile: Path | None) -> subprocess.Popen:
     account = f"{names.OPERATOR_NAMESPACE}:{names.OPERATOR_SERVICE_ACCOUNT}"
     kubeconfig = cluster.issue_kubeconfig(
         home / "operator.kubeconfig",
         f"system:serviceaccount:{account}",
         ["system:serviceaccounts", f"system:serviceaccounts:{names.OPERATOR_NAMESPACE}"],
     )
+    profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
     with (home / "operator.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "levada.cli", "operator", "run", "--metrics-address", f"127.0.0.1:{METRICS_PORT}"],
+            [
+                sys.executable,
+                *profiler,
+                "-m",
+                "levada.cli",
+                "operator",
+                "run",
+                "--metrics-address",
+                f"127.0.0.1:{METRICS_PORT}",
+            ],
             env=os.environ | {"KUBECONFIG": str(kubeconfig)},
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -257,6 +268,8 @@ def start_kwok(cluster: Cluster, home: Path) -> subprocess.Popen:
                 cluster.kubeconfig,
                 "--manage-all-nodes=false",
                 selector,
+                f"--config={Path(__file__).parent / 'kwok' / 'stages.yaml'}",
+                "--node-lease-duration-seconds=40",
                 "--server-address=127.0.0.1:0",
             ],
             stdout=log,
@@ -303,7 +316,7 @@ async def measure(options: argparse.Namespace, cluster: Cluster, home: Path, chi
     async with Client.from_kubeconfig(cluster.kubeconfig) as client:
         await prepare(client)
         children.append(start_kwok(cluster, home))
-        operator = start_operator(cluster, home)
+        operator = start_operator(cluster, home, options.profile)
         children.append(operator)
         await wait_until_ready(client, operator)
         jobs, flow_runs = Watched(client, kinds.JOBS, job_done), Watched(client, kinds.FLOW_RUNS, run_done)
@@ -336,8 +349,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=500, help="how many of each in the burst")
     parser.add_argument("--rate", type=float, default=10, help="runs a second in the steady part")
     parser.add_argument("--seconds", type=float, default=30, help="length of the steady part")
+    parser.add_argument("--profile", type=Path, help="run the operator under cProfile and write its figures there")
     parser.add_argument("--keep-logs", type=Path, help="folder to copy the logs of operator and kwok to")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by SIGTERM"))
     home = Path(tempfile.mkdtemp(prefix="levada-bench-"))
     cluster = Cluster("bench", home=home)
     children: list[subprocess.Popen] = []

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from levada.decide import parameters
-from levada.decide.diagnosis import Blame, Diagnosis, diagnosis, why_ended, why_waiting
+from levada.decide.diagnosis import UNEXPLAINED_WAITS, Blame, Diagnosis, diagnosis, why_ended, why_waiting
 from levada.decide.facts import FlowView, Pin, PodView, RunFacts
 from levada.decide.manifest import Code, build_job, job_name
 from levada.decide.plan import NORMAL, NOTHING, WARNING, EventSpec, Plan, clip, phase_status
@@ -212,7 +212,9 @@ def _wait_for_start(facts: RunFacts, pod: PodView | None) -> Plan:
         waited = round(seconds_between(facts.job.created_at if facts.job else None, facts.now))
         return conclude_with(facts, replace(why, summary=f"{why.summary} Waited {waited} s."))
     since = facts.job.created_at if facts.job is not None else pending_since(facts.run)
-    quiet_s = (since + timedelta(seconds=facts.settings.note_after_s) - facts.now).total_seconds()
+    settings = facts.settings
+    note_after_s = settings.note_unexplained_after_s if why.category in UNEXPLAINED_WAITS else settings.note_after_s
+    quiet_s = (since + timedelta(seconds=note_after_s) - facts.now).total_seconds()
     if quiet_s > 0:
         return Plan(requeue_after_s=min(until_s, quiet_s))
     if facts.run.reason == why.category:

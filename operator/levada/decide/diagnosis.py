@@ -50,6 +50,9 @@ class _Entry:
 
 _CODE, _INFRA = Blame.CODE, Blame.INFRASTRUCTURE
 
+# Waits without a cause that anybody could mend yet: a busy cluster looks the same for a while.
+UNEXPLAINED_WAITS: Final = frozenset({"ContainerNotStarted", "PodNotCreated", "PendingTooLong"})
+
 # Every category there is: what to do, who is to blame, whether another attempt can help.
 CATALOGUE: Final[dict[str, _Entry]] = {
     "ImageMissing": _Entry(
@@ -67,8 +70,9 @@ CATALOGUE: Final[dict[str, _Entry]] = {
         "No node can take the pod: lower resources, correct nodeSelector or tolerations, add nodes, or start an agent for the "
         "run's queue. `kubectl describe pod` shows what each node lacks.", _INFRA, False,
     ),
-    "VolumeFailed": _Entry(
-        "The pod's volumes or network could not be set up: `kubectl describe pod` shows the events of the node.", _INFRA, False
+    "ContainerNotStarted": _Entry(
+        "The image is still being pulled, or the pod's volumes or network could not be set up: `kubectl describe pod` shows the "
+        "events of the node.", _INFRA, False,
     ),
     "PodNotCreated": _Entry(
         "The Job could not create its pod, usually for a missing service account, a quota or an admission policy: "
@@ -140,7 +144,7 @@ def why_waiting(pod: PodView | None) -> Diagnosis:
     if pod.unschedulable:
         return diagnosis("Unschedulable", f"No node can take the pod: {pod.unschedulable}")
     if pod.node and pod.waiting in {"", "ContainerCreating", "PodInitializing"}:
-        return diagnosis("VolumeFailed", f"Node {pod.node} has not started the container (ContainerCreating){detail}")
+        return diagnosis("ContainerNotStarted", f"Node {pod.node} has not started the container{detail}")
     return diagnosis("PendingTooLong", f"The pod has not started ({pod.waiting or 'not scheduled yet'}){detail}")
 
 

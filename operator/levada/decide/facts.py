@@ -224,6 +224,8 @@ class Settings:
     reference_grace_s: float = 10.0
     # A pod that waits longer than this gets the cause into the run's REASON column.
     note_after_s: float = 10.0
+    # A wait without a known cause is mentioned later: in a burst of runs it is only the queue of the cluster, and each mention is two writes.
+    note_unexplained_after_s: float = 60.0
     # A broken image reference or missing Secret does not heal by itself; this is for the one that is being applied right now.
     fail_fast_s: float = 60.0
     # Kubernetes tells of a pod and of its Job on two watches: the Job's verdict may come a little later, or first.
