@@ -274,11 +274,9 @@ def _cancelling(run: FlowRun, signums: tuple[int, ...]) -> Iterator[None]:
         yield
 
 
-def _default_signums() -> tuple[int, ...]:
-    """For a flow called by a script: SIGTERM, unless the program has its own idea of it. Ctrl-C raises by itself."""
-    if FLOW_RUN.get() is None and signals.is_default(signal.SIGTERM):
-        return (signal.SIGTERM,)
-    return ()
+def _default_signums(*signums: int) -> tuple[int, ...]:
+    """For a flow called by a script: those of these signals of which the program has no idea of its own."""
+    return () if FLOW_RUN.get() is not None else tuple(filter(signals.is_default, signums))
 
 
 def call(flow: "Flow[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool = False) -> Any:
@@ -287,7 +285,7 @@ def call(flow: "Flow[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any], 
     run = _new(flow)
     try:
         if _bind(run, values):
-            _carry(run, _default_signums())
+            _carry(run, _default_signums(signal.SIGTERM))  # Ctrl-C raises by itself
     except BaseException as error:  # noqa: BLE001  _finish raises what the run ended with
         _interrupted(run, error)
     return _finish(run, return_state)
@@ -301,7 +299,7 @@ async def call_async(
     run = _new(flow)
     try:
         if _bind(run, values):
-            await _carry_async(run, _default_signums())
+            await _carry_async(run, _default_signums(signal.SIGTERM, signal.SIGINT))
     except BaseException as error:  # noqa: BLE001  _finish raises what the run ended with
         _interrupted(run, error)
     return _finish(run, return_state)
@@ -320,7 +318,7 @@ def _finish(run: FlowRun, return_state: bool) -> Any:
         trim(error)
         if isinstance(error, TerminationSignal) and run.parent is None:
             # The program was told to end: let it end, with the exit code that the shell expects, after its own clean-up.
-            raise SystemExit(128 + error.signum) from None
+            raise (KeyboardInterrupt if error.signum == signal.SIGINT else SystemExit(128 + error.signum)) from None
         raise error
     if return_state:
         return run.state

@@ -40,8 +40,14 @@ def describe(error: BaseException) -> str:
 
 
 def is_default(signum: int) -> bool:
-    """Whether nobody has set a handler, and this thread may set one."""
-    return threading.current_thread() is threading.main_thread() and signal.getsignal(signum) is signal.SIG_DFL
+    """Whether the program has set no handler of its own, and this thread may set one."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler = signal.getsignal(signum)
+    if handler is signal.SIG_DFL or handler is signal.default_int_handler:
+        return True
+    # asyncio.run sets one for SIGINT that cancels its main coroutine, but leaves code that keeps the loop busy alone.
+    return getattr(getattr(handler, "func", None), "__module__", "") == "asyncio.runners"
 
 
 @contextmanager
