@@ -50,7 +50,7 @@ _LEVELS: Final = (Limit(), Limit(250, 128 * 1024), Limit(0, 0))
 _SPLIT_BYTES: Final = 128 * 1024
 _MAX_BACKOFF_SECONDS: Final = 10.0
 # How long the last report is tried against an API server that refuses this process' token or rights.
-_REFUSED_SECONDS: Final = 15.0
+_REFUSED_SECONDS: Final = 30.0
 
 
 class ClusterReporter:
@@ -83,6 +83,7 @@ class ClusterReporter:
         self._greeted = False
         self._level = 0
         self._failures = 0
+        self._refused_since: float | None = None
         self._changed = threading.Event()
         self._closing = threading.Event()
         self._flusher = threading.Thread(target=self._flush_for_ever, name="levada-reporter", daemon=True)
@@ -137,10 +138,10 @@ class ClusterReporter:
                 return Standing.OURS
             except ApiProblem as problem:
                 delay = self._after(problem)
-                patience = refused_seconds if isinstance(problem, NotAllowed) else unreachable_seconds
-                if time.monotonic() - begin + delay > patience:
-                    if isinstance(problem, NotAllowed):
+                if isinstance(problem, NotAllowed):
+                    if self._refused_for_seconds() + delay > refused_seconds:
                         raise
+                elif time.monotonic() - begin + delay > unreachable_seconds:
                     return Standing.OURS
                 time.sleep(delay)
             else:
@@ -162,7 +163,6 @@ class ClusterReporter:
         self._take_notes()
         if outcome.interrupted:
             self._view = None  # was the run cancelled? Only a fresh look tells
-        refused_until = time.monotonic() + _REFUSED_SECONDS
         while True:
             self._api.timeout_seconds = min(10.0, max(1.0, seconds_left()))
             try:
@@ -176,7 +176,7 @@ class ClusterReporter:
                 delay = self._after(problem)
                 left = seconds_left()
                 if isinstance(problem, NotAllowed):
-                    left = min(left, refused_until - time.monotonic())
+                    left = min(left, _REFUSED_SECONDS - self._refused_for_seconds())
                 if delay >= left or self._level > len(_LEVELS):
                     log.error("The last report did not get through: %s", problem)  # noqa: TRY400 - the trace is ours, not the author's
                     return False
@@ -261,6 +261,7 @@ class ClusterReporter:
         if self._failures:
             log.warning("The API server answers again.")
         self._failures = 0
+        self._refused_since = None
 
     def _take_notes(self) -> None:
         while self._told:
@@ -283,6 +284,10 @@ class ClusterReporter:
             log.warning("The API server refused a report; the next one says less: %s", problem)
             return 0.0
         self._view = None
+        if not isinstance(problem, NotAllowed):
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = time.monotonic()
         if isinstance(problem, Conflict):
             return random.uniform(0.0, 0.05)  # noqa: S311 - jitter
         self._failures += 1
@@ -291,6 +296,10 @@ class ClusterReporter:
         delay = max(backoff_seconds(self._failures, random.random()), 1.0 if isinstance(problem, NotAllowed) else 0.0)  # noqa: S311
         asked = problem.retry_after_seconds if isinstance(problem, Unreachable) else 0.0
         return max(delay, min(asked, 3 * _MAX_BACKOFF_SECONDS))
+
+    def _refused_for_seconds(self) -> float:
+        """How long the API server has answered, and refused. One that was away before has only just begun to."""
+        return time.monotonic() - self._refused_since if self._refused_since is not None else 0.0
 
     # --- the flusher
 

@@ -205,6 +205,32 @@ def test_a_refusal_that_stays_keeps_the_run_from_starting(bench: Bench, fake: Fa
         bench.greet(refused=1)
 
 
+def test_patience_with_a_refusal_begins_with_the_refusal(
+    bench: Bench, fake: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API server that was away for long and now starts refuses everybody for a moment."""
+    monkeypatch.setattr("levada.runner.report._REFUSED_SECONDS", 2.0)
+    bench.started()
+    away_until = time.monotonic() + 2.5
+    refusals = iter([(403, "no roles yet")])
+    fake.trouble = lambda *_: (503, "away") if time.monotonic() < away_until else next(refusals, None)
+    assert bench.finish(seconds=10)
+    assert 403 in [call.code for call in fake.calls]
+    assert fake.status["phase"] == "Completed"
+
+
+def test_a_refusal_that_stays_ends_the_last_report(
+    bench: Bench, fake: FakeApi, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("levada.runner.report._REFUSED_SECONDS", 1.5)
+    bench.started()
+    fake.trouble = lambda *_: (403, "no right")
+    begin = time.monotonic()
+    assert not bench.finish(seconds=60)
+    assert time.monotonic() - begin < 10
+    assert "did not get through: HTTP 403: no right" in caplog.text
+
+
 def test_a_deleted_run_stops_the_flow(bench: Bench, fake: FakeApi) -> None:
     bench.started()
     fake.deleted = True
