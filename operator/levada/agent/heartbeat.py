@@ -141,8 +141,12 @@ class Heartbeat:
         log.warning("node %s is still tainted as not ready: does the controller manager run?", self._settings.name)
 
     async def farewell(self) -> None:
-        """Say that nobody looks after the pods now. The scheduler sends no more."""
-        await self._send_status(stopping=True)
+        """Say that nobody looks after the pods now. The scheduler sends no more.
+
+        Not for a node that we never got: it may be another agent's.
+        """
+        if self._uid:
+            await self._send_status(stopping=True)
 
     async def _beat(self) -> None:
         spec = {

@@ -245,13 +245,16 @@ def test_a_second_agent_of_one_name_refuses_to_start(agent):
     assert f"is running already (pid {agent.process.pid})" in second.stderr
 
 
-def test_an_agent_of_one_name_elsewhere_refuses_to_start(agent, tmp_path):
+def test_an_agent_of_one_name_elsewhere_refuses_to_start(agent, tmp_path, kubectl):
     second = subprocess.run(
         [sys.executable, "-m", "levada.cli", "agent", "start", "--kubeconfig", str(agent.kubeconfig)],
         env={**os.environ, "LEVADA_HOME": str(tmp_path / "elsewhere")}, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert second.returncode == 1
     assert "is alive with another state folder" in second.stderr
+    assert (
+        kubectl("get", "node", agent.name, "--no-headers").split()[1] == "Ready"
+    )  # it has not touched the other's node
 
 
 def test_a_name_that_the_certificate_does_not_fit_is_refused(agent):
