@@ -244,8 +244,8 @@ class Cluster:
         for stage in _STAGES:
             begun = time.monotonic()
             started = {component: self._ensure_process(component, planned) for component in stage}
-            for component, is_new in started.items():
-                self._wait_healthy(component, planned)
+            for component, found_dead in started.items():
+                is_new = self._wait_healthy(component, planned, is_new=found_dead)
                 verb = "ready" if is_new else "already running"
                 progress(f"{component} {verb} ({time.monotonic() - begun:.1f} s)")
 
@@ -266,17 +266,24 @@ class Cluster:
         processes.save_record(self.layout.record(component), record)
         return True
 
-    def _wait_healthy(self, component: str, planned: State) -> None:
+    def _wait_healthy(self, component: str, planned: State, *, is_new: bool) -> bool:
+        """Wait for the component. Returns whether it was started by us, at once or because it died meanwhile.
+
+        A process that was just killed still looks alive for a moment, so one that we found running and that dies is started again.
+        """
         deadline = time.monotonic() + HEALTHY_WITHIN_SECONDS
         while (problem := health.check(component, self.layout, planned)) is not None:
             if self._running(component) is None:
-                raise self._died(component, planned)
+                if is_new:
+                    raise self._died(component, planned)
+                is_new = self._ensure_process(component, planned)
             if time.monotonic() >= deadline:
                 raise ComponentError(
                     f"{component} is not healthy after {HEALTHY_WITHIN_SECONDS:.0f} s: {problem}",
                     f"read its log {self.layout.log(component)}, or start over with `levada cluster down` and `up`",
                 )
             time.sleep(_POLL_SECONDS)
+        return is_new
 
     def _died(self, component: str, planned: State) -> ComponentError:
         log = self.layout.log(component)
