@@ -5,7 +5,9 @@ Python cannot stop a thread. What can be done, and is done here by one watcher t
 - Code in the **main thread** is interrupted by a signal (SIGALRM): a sleep, a wait or a read ends at once.
 - Code in **another thread** gets an exception at its next Python instruction. While it is inside a C call (a long query, a
   `time.sleep`) that comes only after the call. A submitted task is therefore *abandoned* first: its run is over and its
-  successors go on, while the thread ends whenever it does; what it returns then is ignored.
+  successors go on, while the thread ends whenever it does; what it returns then is ignored. The exception is held back
+  while the thread uses no CPU time at all: CPython keeps all threads on a slow path while one has an exception to come
+  (and with a tracer, such as coverage, in 3.11 in an endless loop).
 - Coroutines need none of this: asyncio cancels them (`within_async`).
 
 A deadline costs nothing to runs that have none.
@@ -46,7 +48,7 @@ class Expired(BaseException):
 class _Entry:
     """One piece of code with a deadline."""
 
-    __slots__ = ("deferrals", "finished", "fired", "guard", "on_expiry", "thread_id", "when")
+    __slots__ = ("cpu_seconds", "deferrals", "finished", "fired", "guard", "looks", "on_expiry", "thread_id", "when")
 
     def __init__(self, when: float, thread_id: int, on_expiry: Callable[[], None] | None) -> None:
         self.when = when
@@ -57,7 +59,9 @@ class _Entry:
         self.guard = threading.Lock()
         self.fired = False
         self.finished = False
-        self.deferrals = 0
+        self.deferrals = 0  # because the moment was delicate
+        self.looks = 0  # since the deadline
+        self.cpu_seconds = -1.0  # of the thread, when it was last looked at after the deadline
 
 
 class _Watcher:
@@ -87,7 +91,8 @@ class _Watcher:
             except Empty:
                 entry = heapq.heappop(heap)[2]
                 if not _expire(entry):
-                    heapq.heappush(heap, (time.monotonic() + _AGAIN_SECONDS, next(order), entry))
+                    again = min(_AGAIN_SECONDS * entry.looks, _POLL_SECONDS)
+                    heapq.heappush(heap, (time.monotonic() + again, next(order), entry))
                 continue
             number = next(order)
             heapq.heappush(heap, (entry.when, number, entry))
@@ -112,6 +117,7 @@ def _interrupt(entry: _Entry) -> bool:
     with entry.guard:
         if entry.finished:
             return True
+        entry.looks += 1
         if entry.deferrals < _MAX_DEFERRALS and _is_delicate(sys._current_frames().get(entry.thread_id)):
             entry.deferrals += 1
             return False
@@ -120,8 +126,18 @@ def _interrupt(entry: _Entry) -> bool:
             # The handler decides once more whether the moment is good; it may not be, so look again.
             entry.deferrals += 1
             return entry.deferrals > _MAX_DEFERRALS
+        if _is_asleep(entry):
+            return False
         _raise_in(entry.thread_id)
         return True
+
+
+def _is_asleep(entry: _Entry) -> bool:
+    """Whether the entry's thread has used no CPU time since the last look, or this is the first one."""
+    if not hasattr(time, "pthread_getcpuclockid"):  # not on every system; there, the exception is sent at once
+        return False
+    before, entry.cpu_seconds = entry.cpu_seconds, time.clock_gettime(time.pthread_getcpuclockid(entry.thread_id))
+    return before < 0 or entry.cpu_seconds == before
 
 
 # Code that holds a lock which other threads need, and is not safe against an exception at any instruction.
@@ -183,6 +199,13 @@ def poll_seconds() -> float | None:
     if not entries or threading.current_thread() is threading.main_thread():
         return None
     return _POLL_SECONDS
+
+
+def raise_if_passed() -> None:
+    """Raise in this thread if a deadline of its code has passed: for waits that use no CPU time between two looks."""
+    for entry in _entries.get(threading.get_ident(), ()):
+        if entry.fired and not entry.finished:
+            raise Expired
 
 
 def within(seconds: float, code: Callable[[], R], on_expiry: Callable[[], None] | None = None) -> R:

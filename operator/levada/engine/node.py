@@ -230,6 +230,7 @@ def _acquire(done: threading.Lock, timeout: float | None) -> bool:
         left = poll if end is None else min(poll, max(0.0, end - time.monotonic()))
         if done.acquire(timeout=left):
             return True
+        deadlines.raise_if_passed()
         if end is not None and time.monotonic() >= end:
             return False
 

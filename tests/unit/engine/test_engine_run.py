@@ -1,6 +1,7 @@
 """What a flow run does and what its reporter hears of it."""
 
 import asyncio
+import sys
 import threading
 import time
 
@@ -512,6 +513,52 @@ def test_a_flow_times_out_while_it_waits_for_tasks(reporter):
     count = len(reporter.tasks)
     time.sleep(0.02)
     assert len(reporter.tasks) == count, "a thread that comes too late changes nothing"
+
+
+def test_a_flow_in_another_thread_times_out_while_it_waits_for_tasks():
+    gate, states = threading.Event(), []
+
+    @task
+    def stuck():
+        gate.wait(5)
+
+    @flow(timeout_seconds=0.03)
+    def f():
+        stuck.submit().result()
+
+    thread = threading.Thread(target=lambda: states.append(run_flow(f, {})))
+    thread.start()
+    try:
+        thread.join(3)
+        assert [state.type for state in states] == [RunPhase.TIMED_OUT]
+    finally:
+        gate.set()
+        thread.join()
+
+
+def test_an_abandoned_thread_that_sleeps_does_not_slow_a_traced_program():
+    """While CPython has an exception to deliver to a sleeping thread, its tracer loops for ever in all others."""
+    gate, seen = threading.Event(), []
+
+    @task(timeout_seconds=0.02)
+    def stuck():
+        gate.wait(5)
+
+    @flow
+    def f():
+        stuck.submit().wait()
+        before = sys.gettrace()
+        sys.settrace(lambda frame, event, arg: None)
+        try:
+            seen.extend(double(index) for index in range(20))
+        finally:
+            sys.settrace(before)
+            gate.set()
+
+    began = time.monotonic()
+    run_flow(f, {})
+    assert seen == [2 * index for index in range(20)]
+    assert time.monotonic() - began < 3
 
 
 def test_an_async_flow_that_takes_too_long_is_cancelled(reporter):
