@@ -41,7 +41,7 @@ FLOW = """
 
 
 class Pod:
-    """A pod that was bound but that no kubelet runs: its identity is real, its process is ours."""
+    """A pod that no kubelet runs: its identity is real, its process is ours."""
 
     def __init__(self, client: Client, kubeconfig: Path, namespace: str, folder: Path) -> None:
         self.client = client
@@ -72,7 +72,6 @@ class Pod:
             "metadata": {"name": self.name},
             "spec": {
                 "serviceAccountName": "levada-runner",
-                "nodeName": "nowhere",
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": 0,
                 "containers": [{"name": "flow", "image": "none"}],

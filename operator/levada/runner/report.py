@@ -244,6 +244,11 @@ class ClusterReporter:
             self._greeted = self._greeted or "phase" in patch
             # Not the answer's status: a field that this API server does not know would be sent for ever.
             self._learn(answer, merged(view.status, patch))
+            # Only a patch that got through ends a trouble: who may not write may often still read.
+            if self._failures:
+                log.warning("The API server answers again.")
+            self._failures = 0
+            self._refused_since = None
 
     def _learn(self, run: Json, status: Json | None = None) -> None:
         """Take in what the API server showed."""
@@ -258,10 +263,6 @@ class ClusterReporter:
             else status | {key: shown.status.get(key) for key in ("phase", "attempt", "podName")}
         )
         self._view = View(shown.resource_version, shown.cancel, known, shown.uid)
-        if self._failures:
-            log.warning("The API server answers again.")
-        self._failures = 0
-        self._refused_since = None
 
     def _take_notes(self) -> None:
         while self._told:
@@ -287,12 +288,15 @@ class ClusterReporter:
         if not isinstance(problem, NotAllowed):
             self._refused_since = None
         elif self._refused_since is None:
+            # It answers now: its refusal is another trouble, with a back-off and a log line of its own.
             self._refused_since = time.monotonic()
+            self._failures = 0
         if isinstance(problem, Conflict):
             return random.uniform(0.0, 0.05)  # noqa: S311 - jitter
         self._failures += 1
         if self._failures == 1:
-            log.warning("%s The run goes on and is reported later.", problem)
+            and_now = "Trying again." if isinstance(problem, NotAllowed) else "The run goes on and is reported later."
+            log.warning("%s %s", problem, and_now)
         delay = max(backoff_seconds(self._failures, random.random()), 1.0 if isinstance(problem, NotAllowed) else 0.0)  # noqa: S311
         asked = problem.retry_after_seconds if isinstance(problem, Unreachable) else 0.0
         return max(delay, min(asked, 3 * _MAX_BACKOFF_SECONDS))

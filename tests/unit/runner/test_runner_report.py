@@ -199,10 +199,14 @@ def test_a_refusal_at_the_start_may_pass(bench: Bench, fake: FakeApi) -> None:
     assert fake.status["phase"] == "Running"
 
 
-def test_a_refusal_that_stays_keeps_the_run_from_starting(bench: Bench, fake: FakeApi) -> None:
+def test_a_refusal_that_stays_keeps_the_run_from_starting(
+    bench: Bench, fake: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
     fake.trouble = lambda method, *_: (403, "levada-run-writes-its-own-status: no") if method == "PATCH" else None
     with pytest.raises(NotAllowed, match="403: levada-run-writes-its-own-status: no"):
-        bench.greet(refused=1)
+        bench.greet(refused=2.5)
+    assert len([call for call in fake.calls if call.method == "PATCH"]) == 3
+    assert caplog.text.count("Trying again") == 1
 
 
 def test_patience_with_a_refusal_begins_with_the_refusal(
