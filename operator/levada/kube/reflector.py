@@ -30,7 +30,8 @@ class Reflector:
     """Reports ADDED, MODIFIED and DELETED to `on_change`, until it is cancelled.
 
     `on_change` must not block. If it raises, the object is forgotten, so that the next list reports it again.
-    `synced` is set after the first complete list has been reported.
+    `synced` is set after the first complete list has been reported. What a missed deletion is reported with is what
+    `keep` made of the object: its metadata at least. The rest need not stay in memory.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Reflector:
         label_selector: str | None = None,
         field_selector: str | None = None,
         resync_seconds: float = 300.0,
+        keep: Callable[[Object], Object] = lambda item: item,
     ) -> None:
         self._client = client
         self._kind = kind
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._on_change = on_change
+        self._keep = keep
         self._resync_s = resync_seconds
         self._known: dict[Key, Object] = {}
         self._heard_at_s = time.monotonic()
@@ -137,7 +140,7 @@ class Reflector:
         if change == "DELETED":
             self._known.pop(key, None)
         else:
-            self._known[key] = item
+            self._known[key] = self._keep(item)
         try:
             self._on_change(change, item)
         except Exception:

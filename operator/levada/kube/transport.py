@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import aiohttp
+import orjson
 
 from levada.kube.config import Connection
 from levada.kube.errors import ApiError, ConnectionLost, KubeError, from_status
@@ -107,7 +107,7 @@ class Transport:
         headers = {}
         data = None
         if body is not None:
-            data = body if isinstance(body, bytes) else json.dumps(body, separators=(",", ":")).encode()
+            data = body if isinstance(body, bytes) else orjson.dumps(body)
             headers["Content-Type"] = content_type or "application/json"
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         async with self.open(
@@ -167,7 +167,7 @@ class Transport:
 
 def _refusal(response: aiohttp.ClientResponse, text: bytes) -> ApiError:
     try:
-        body = json.loads(text)
+        body = orjson.loads(text)
     except ValueError:
         body = None
     if not isinstance(body, dict):
@@ -180,7 +180,7 @@ def _as_object(text: bytes, method: str, path: str) -> dict[str, Any]:
     if not text:
         return {}
     try:
-        value = json.loads(text)
+        value = orjson.loads(text)
     except ValueError as error:
         raise ConnectionLost(
             f"{method} {path}: the answer is no JSON (is this really a Kubernetes API server?)"

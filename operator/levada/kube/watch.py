@@ -3,9 +3,10 @@
 Only the parsing stands here. `Client.watch` opens the stream; `Reflector` decides what to do when it ends.
 """
 
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, NamedTuple
+
+import orjson
 
 from levada.kube.errors import ConnectionLost, from_status
 
@@ -42,7 +43,7 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[WatchEvent, Non
 
 def _parse(line: bytes) -> WatchEvent:
     try:
-        event = json.loads(line)
+        event = orjson.loads(line)
         kind, item = event["type"], event["object"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConnectionLost(f"the watch sent something that is no event: {line[:200]!r}") from error

@@ -25,12 +25,14 @@ from levada.operator.metrics import Metrics, State
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
 from levada.resources.kinds import FLOW_RUNS, JOBS, PODS, Kind
-from levada.resources.names import LABEL_RUN
+from levada.resources.names import ANNOTATION_RUN_UID, LABEL_RUN
 from levada.resources.phases import TERMINAL_PHASES, is_terminal
 
 log = logging.getLogger(__name__)
 
 # The server filters: a finished run costs the operator neither an event nor memory.
+# The small fields of a spec that views read; the pod template is most of an object's memory.
+KEPT_OF_SPEC: Final = frozenset({"nodeName", "activeDeadlineSeconds", "suspend", "deploymentRef", "cancel"})
 UNFINISHED: Final = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL_PHASES))
 USER_AGENT: Final = "levada-operator"
 # kopf has run well for so long: its next failure is the first of a new series.
@@ -124,10 +126,24 @@ def make_reflectors(controller: Controller) -> dict[str, Reflector]:
             label_selector=label_selector,
             field_selector=field_selector,
             resync_seconds=settings.relist_s,
+            keep=without_spec,
         )
         for kind, on_change, label_selector, field_selector in feeds
         for namespace in settings.namespaces or (None,)
     }
+
+
+def without_spec(item: dict[str, Any]) -> dict[str, Any]:
+    """What a reflector keeps of an object: enough to report its deletion. The store has the view that decisions need.
+
+    A finished run's Job and pod stay in the cluster until the run is deleted, so what is kept of them adds up.
+    """
+    metadata = {name: value for name, value in item["metadata"].items() if name != "annotations"}
+    annotations = {k: v for k, v in (item["metadata"].get("annotations") or {}).items() if k == ANNOTATION_RUN_UID}
+    spec = {name: value for name, value in (item.get("spec") or {}).items() if name in KEPT_OF_SPEC}
+    status = dict(item.get("status") or {})
+    status.pop("tasks", None)
+    return {"metadata": metadata | {"annotations": annotations}, "spec": spec, "status": status}
 
 
 # --- kopf --------------------------------------------------------------------------------------------------------------

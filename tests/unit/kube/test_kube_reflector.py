@@ -168,3 +168,20 @@ async def test_a_callback_that_fails_sees_the_object_again(api, client, scripted
     api.on("GET", PATH, listing(10, ("a", 1), ("b", 2)), scripted.streamed(scripted.gone_line()), listing(20, ("a", 1), ("b", 2)), scripted.streamed(hold=True))  # fmt: skip
     async with running(Reflector(client, PODS, on_change=recorder)):
         assert await recorder.until(3) == [("ADDED", "a", "1"), ("ADDED", "b", "2"), ("ADDED", "a", "1")]
+
+
+async def test_a_missed_deletion_is_reported_with_what_was_kept(api, client, scripted):
+    recorder = Recorder()
+    specs = []
+
+    def on_change(kind, item):
+        specs.append(item.get("spec"))
+        recorder(kind, item)
+
+    first = listing(10, ("a", 5))
+    first["items"][0]["spec"] = {"containers": ["large"]}
+    api.on("GET", PATH, first, scripted.streamed(scripted.gone_line()), listing(20), scripted.streamed(hold=True))
+    reflector = Reflector(client, PODS, on_change=on_change, keep=lambda item: {"metadata": item["metadata"]})
+    async with running(reflector):
+        assert await recorder.until(2) == [("ADDED", "a", "5"), ("DELETED", "a", "5")]
+    assert specs == [{"containers": ["large"]}, None]
