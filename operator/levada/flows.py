@@ -31,6 +31,7 @@ class Flow(Generic[P, R]):
         is_async: whether its calls must be awaited.
     """
 
+    fn: Callable[P, R]
     __wrapped__: Callable[P, R]
     __name__: str
 

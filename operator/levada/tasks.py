@@ -35,6 +35,7 @@ class Task(Generic[P, R]):
         is_async: whether its calls must be awaited.
     """
 
+    fn: Callable[P, R]
     __wrapped__: Callable[P, R]
     __name__: str
 

@@ -242,9 +242,16 @@ def _carry(run: FlowRun, signums: tuple[int, ...]) -> None:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        asyncio.run(_carry_async(run, signums))
+        pass
     else:
         raise RuntimeError(f"flow {run.flow.name!r} is async and an event loop is running here: await the flow instead")
+    with asyncio.Runner() as loop:
+        try:
+            loop.run(_carry_async(run, signums))
+        except KeyboardInterrupt as error:
+            # A signal handler of the program raised it. Closing the loop cancels the flow, which must know why.
+            run.interrupt = error
+            raise
 
 
 async def _carry_async(run: FlowRun, signums: tuple[int, ...]) -> None:

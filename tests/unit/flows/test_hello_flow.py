@@ -8,6 +8,7 @@ import yaml
 from levada.engine.reporter import MemoryReporter
 from levada.engine.run import run_flow
 from levada.flows import Flow
+from levada.resources import models
 from levada.resources.phases import RunPhase
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +41,10 @@ def test_it_runs_as_a_script():
 
 def test_its_manifest_names_what_is_there():
     flow, deployment = yaml.safe_load_all((HELLO / "deployment.yaml").read_text())
-    assert (flow["kind"], deployment["kind"]) == ("Flow", "Deployment")
+    assert [type(models.MODELS[each["kind"]].model_validate(each)) for each in (flow, deployment)] == [
+        models.Flow,
+        models.Deployment,
+    ]
     file, function = flow["spec"]["entrypoint"].split(":")
     assert ROOT / flow["spec"]["source"]["image"]["path"] / file == HELLO / "flow.py"
     assert hasattr(load(), function)

@@ -18,6 +18,7 @@ import yaml
 
 from levada.engine.reporter import MemoryReporter
 from levada.engine.run import run_flow
+from levada.resources import models
 from levada.resources.phases import RunPhase, TaskState
 
 ROOT = Path(__file__).parents[3]
@@ -300,7 +301,11 @@ def test_loading_the_flow_loads_no_pandas():
 
 def test_its_manifest_names_what_is_there():
     flow, deployment, schedule = yaml.safe_load_all((TAXI / "deployment.yaml").read_text())
-    assert [each["kind"] for each in (flow, deployment, schedule)] == ["Flow", "Deployment", "Schedule"]
+    assert [type(models.MODELS[each["kind"]].model_validate(each)) for each in (flow, deployment, schedule)] == [
+        models.Flow,
+        models.Deployment,
+        models.Schedule,
+    ]
     assert ROOT / flow["spec"]["source"]["image"]["path"] / "flow.py" == TAXI / "flow.py"
     assert flow["spec"]["entrypoint"] == "flow.py:main"
     assert deployment["spec"]["flowRef"]["name"] == flow["metadata"]["name"] == "nyc-taxi"
