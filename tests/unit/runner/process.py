@@ -1,4 +1,4 @@
-"""A runner as a process, for the tests that start one."""
+"""A runner as a process, and flows for it to run."""
 
 import json
 import signal
@@ -28,3 +28,71 @@ class Ended:
     code: int
     log: str
     words: dict
+
+
+TWO_TASKS = """
+    from levada import flow, task
+
+    @task
+    def double(n):
+        return 2 * n
+
+    @flow
+    def main(n: int = 1):
+        return double(double(n))
+"""
+SLOW = """
+    import time
+    from levada import flow, task
+
+    @task
+    def quick():
+        pass
+
+    @task
+    def slow():
+        time.sleep(60)
+
+    @flow
+    def main():
+        quick()
+        slow()
+"""
+SLOW_ASYNC = """
+    import asyncio
+    from levada import flow, task
+
+    @task
+    async def quick():
+        pass
+
+    @task
+    async def slow():
+        await asyncio.sleep(60)
+
+    @flow
+    async def main():
+        await quick()
+        await slow()
+"""
+SLOW_SUBMITTED = """
+    import time
+    from levada import flow, task
+
+    @task
+    def quick():
+        pass
+
+    @task
+    def slow():
+        time.sleep(60)
+
+    @flow
+    def main():
+        quick()
+        slow.submit().result()
+"""
+
+
+def states(status: dict) -> dict[str, str]:
+    return {task_id: row["state"] for task_id, row in status.get("tasks", {}).items()}
