@@ -104,7 +104,7 @@ def test_the_taxi_run_completes_with_the_reference_error(stack, kubectl, namespa
     assert "Succeeded" in described and "JobCreated" in described and "Completed" in described
     assert "RMSE" in kubectl("-n", namespace, "logs", "-l", f"{names.LABEL_RUN}=taxi")
     shown = levada(stack, namespace, "runs", "show", "taxi")
-    assert "6.675" in shown.stdout and "train_model" in shown.stdout
+    assert "6.675" in shown.stdout and "train-model-0" in shown.stdout
 
     kubectl("-n", namespace, "delete", "fr", "taxi")
     selector = f"{names.LABEL_RUN}=taxi"

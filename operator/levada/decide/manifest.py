@@ -213,8 +213,10 @@ def _env(
         "TMPDIR": names.SCRATCH_DIR,
         "HOME": names.SCRATCH_DIR,
     }
-    pod = {"name": names.ENV_POD, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    return [{"name": name, "value": value} for name, value in literal.items()] + [pod]
+    fields = {names.ENV_POD: "metadata.name", names.ENV_NODE: "spec.nodeName"}
+    return [{"name": name, "value": value} for name, value in literal.items()] + [
+        {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
+    ]
 
 
 def escape(value: str) -> str:

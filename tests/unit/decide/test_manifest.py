@@ -74,7 +74,8 @@ def test_what_the_runner_is_told():
         names.ENV_RETRIES_LEFT: "2", names.ENV_GRACE_SECONDS: "45", names.ENV_ENTRYPOINT: "flow.py:main",
         names.ENV_CODE_DIR: names.CODE_DIR, names.ENV_PARAMETERS: '{"a":1}', names.ENV_SERVICE_ACCOUNT_DIR: names.SERVICE_ACCOUNT_DIR,
         names.ENV_TERMINATION_LOG: names.TERMINATION_LOG, names.ENV_CREATED_AT: "2026-03-01T12:00:00.000Z",
-        names.ENV_POD: {"fieldRef": {"fieldPath": "metadata.name"}}, "TMPDIR": names.SCRATCH_DIR, "HOME": names.SCRATCH_DIR,
+        names.ENV_POD: {"fieldRef": {"fieldPath": "metadata.name"}},
+        names.ENV_NODE: {"fieldRef": {"fieldPath": "spec.nodeName"}}, "TMPDIR": names.SCRATCH_DIR, "HOME": names.SCRATCH_DIR,
     }  # fmt: skip
 
 
