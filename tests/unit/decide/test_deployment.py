@@ -35,7 +35,7 @@ def decide(deployment=None, **fields):
         ("too large", {"parameters": {"a": "x" * 70_000}}, {}, "False", "ParametersTooLarge", "65536"),
     ],
 )
-def test_decide_deployment(case, deployment, fields, status, reason, words):
+def test_decide_deployment(*, case, deployment, fields, status, reason, words):
     plan = decide(a_deployment(**deployment), **fields)
     (condition,) = plan.status["conditions"]
     assert (condition["status"], condition["reason"]) == (status, reason)

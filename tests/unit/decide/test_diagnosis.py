@@ -35,7 +35,7 @@ CODE, INFRA = Blame.CODE, Blame.INFRASTRUCTURE
         ),
         ("no such command", a_pod(waiting="RunContainerError"), "StartError", True),
         ("no room", a_pod(node="", unschedulable="0/3 nodes are available"), "Unschedulable", False),
-        ("volume", a_pod(waiting="ContainerCreating"), "VolumeFailed", False),
+        ("volume", a_pod(waiting="ContainerCreating"), "ContainerNotStarted", False),
         ("nothing known yet", a_pod(node=""), "PendingTooLong", False),
     ],
 )
@@ -77,7 +77,7 @@ def ended(exit_code, **fields):
         ("init container", ended(2, failed_container="init-db"), a_job(), "ExitCode", CODE, True),
     ],
 )  # fmt: skip
-def test_why_ended(case, pod, job, category, blame, retry):
+def test_why_ended(*, case, pod, job, category, blame, retry):
     found = why_ended(pod, job, T0 + s(60))
     assert (found.category, found.blame, found.retry) == (category, blame, retry)
     assert found.summary and found.resolution

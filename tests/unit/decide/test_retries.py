@@ -21,7 +21,7 @@ CODE, INFRA = Blame.CODE, Blame.INFRASTRUCTURE
         ("evictions have a limit too", 9, 1, {"attempt": 2, "infrastructure_failures": 1}, INFRA, None),
     ],
 )
-def test_next_attempt(case, code_limit, infra_limit, run, blame, expected):
+def test_next_attempt(*, case, code_limit, infra_limit, run, blame, expected):
     deployment = a_deployment(retries=RetryPolicy(code_limit), infrastructure_retries=RetryPolicy(infra_limit))
     found = next_attempt(deployment, a_run(**run), blame, T0)
     assert (found.attempt if found else None) == expected

@@ -60,13 +60,14 @@ AGAIN = json.dumps({"levada": 1, "phase": "Retrying", "reason": "FlowFailed", "m
 SITUATIONS = [
     ("on record, Job never made", PENDING, [], [], 1, (None, None, ["r-1"], ())),
     ("Job made, no pod yet", PENDING, [a_job()], [], 1, (None, None, [], ())),
-    ("no pod for too long to be silent", PENDING, [a_job()], [], 11, (None, "PodNotCreated", [], ())),
+    ("no pod yet, as in any burst", PENDING, [a_job()], [], 11, (None, None, [], ())),
+    ("no pod for too long to be silent", PENDING, [a_job()], [], 61, (None, "PodNotCreated", [], ())),
     ("no pod for ever", PENDING, [a_job()], [], 600, ("Crashed", "PodNotCreated", [], ("r-1",))),
     ("pod waits", PENDING, [a_job()], [a_pod()], 1, (None, None, [], ())),
     ("pod waits long", PENDING, [a_job()], [a_pod(node="", unschedulable="no")], 11, (None, "Unschedulable", [], ())),
     ("image missing", PENDING, [a_job()], [a_pod(waiting="InvalidImageName")], 60, ("Crashed", "ImageMissing", [], ("r-1",))),
     ("image may come back", PENDING, [a_job()], [a_pod(waiting="ErrImagePull")], 61, (None, "ImageMissing", [], ())),
-    ("volume never comes", PENDING, [a_job()], [a_pod(waiting="ContainerCreating")], 600, ("Crashed", "VolumeFailed", [], ("r-1",))),
+    ("volume never comes", PENDING, [a_job()], [a_pod(waiting="ContainerCreating")], 600, ("Crashed", "ContainerNotStarted", [], ("r-1",))),
     ("pod runs, runner about to report", PENDING, [a_job()], [a_pod(started_at=T0)], 5, (None, None, [], ())),
     ("pod runs, runner silent", PENDING, [a_job()], [a_pod(started_at=T0)], 10, ("Running", "NoReportYet", [], ())),
     ("runner reports", RUNNING, [a_job()], [a_pod(started_at=T0)], 100, (None, None, [], ())),
@@ -124,7 +125,7 @@ SITUATIONS = [
 @pytest.mark.parametrize(
     ("case", "run", "jobs", "pods", "at", "expected"), SITUATIONS, ids=[row[0] for row in SITUATIONS]
 )
-def test_situation(case, run, jobs, pods, at, expected):
+def test_situation(*, case, run, jobs, pods, at, expected):
     look = facts(a_run(**run), jobs=jobs, pods=pods, at=at)
     plan = decide_run(look)
     status = plan.status or {}
@@ -138,7 +139,7 @@ def test_situation(case, run, jobs, pods, at, expected):
 @pytest.mark.parametrize(
     ("case", "run", "jobs", "pods", "at", "expected"), SITUATIONS, ids=[row[0] for row in SITUATIONS]
 )
-def test_what_is_not_decided_is_looked_at_again_or_waits_for_an_event(case, run, jobs, pods, at, expected):
+def test_what_is_not_decided_is_looked_at_again_or_waits_for_an_event(*, case, run, jobs, pods, at, expected):
     """Whatever nobody will tell us about must have a time to look again."""
     plan = decide_run(facts(a_run(**run), jobs=jobs, pods=pods, at=at))
     waits_for_a_pod_to_start = (
@@ -242,7 +243,7 @@ def test_the_end_is_told_once(phase):
         ("all deleted", [], [], 1, (), True),
     ],
 )
-def test_nothing_of_a_run_that_ended_is_left_running(case, jobs, pods, at, stopped, forget):
+def test_nothing_of_a_run_that_ended_is_left_running(*, case, jobs, pods, at, stopped, forget):
     run = a_run(phase="Failed", attempt=1, completed_at=T0)
     plan = decide_run(facts(run, jobs=jobs, pods=pods, at=at, announced=True))
     assert (plan.stop_jobs, plan.forget) == (stopped, forget)
