@@ -26,7 +26,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, TypeVar
 
-from levada.engine import threads
+from levada.engine import lost, signals, threads
 
 R = TypeVar("R")
 
@@ -48,7 +48,18 @@ class Expired(BaseException):
 class _Entry:
     """One piece of code with a deadline."""
 
-    __slots__ = ("cpu_seconds", "deferrals", "finished", "fired", "guard", "looks", "on_expiry", "thread_id", "when")
+    __slots__ = (
+        "cpu_seconds",
+        "deferrals",
+        "finished",
+        "fired",
+        "guard",
+        "looks",
+        "on_expiry",
+        "raised",
+        "thread_id",
+        "when",
+    )
 
     def __init__(self, when: float, thread_id: int, on_expiry: Callable[[], None] | None) -> None:
         self.when = when
@@ -58,6 +69,7 @@ class _Entry:
         # come at any instruction of the thread, and only a lock whose `with` is C code is never left behind by it.
         self.guard = threading.Lock()
         self.fired = False
+        self.raised = False
         self.finished = False
         self.deferrals = 0  # because the moment was delicate
         self.looks = 0  # since the deadline
@@ -115,7 +127,7 @@ def _expire(entry: _Entry) -> bool:
 def _interrupt(entry: _Entry) -> bool:
     """Interrupt the code if it still runs and the moment is good; whether that is done."""
     with entry.guard:
-        if entry.finished:
+        if entry.finished or entry.raised:
             return True
         entry.looks += 1
         if entry.deferrals < _MAX_DEFERRALS and _is_delicate(sys._current_frames().get(entry.thread_id)):
@@ -123,11 +135,10 @@ def _interrupt(entry: _Entry) -> bool:
             return False
         if entry.thread_id == threading.main_thread().ident:
             signal.pthread_kill(entry.thread_id, signal.SIGALRM)
-            # The handler decides once more whether the moment is good; it may not be, so look again.
-            entry.deferrals += 1
-            return entry.deferrals > _MAX_DEFERRALS
+            return False  # the handler decides once more whether the moment is good; it may not be, so look again
         if _is_asleep(entry):
             return False
+        entry.raised = True
         _raise_in(entry.thread_id)
         return True
 
@@ -144,6 +155,8 @@ def _is_asleep(entry: _Entry) -> bool:
 _DELICATE_FUNCTIONS: Final = {
     threading.__file__: frozenset({"__enter__", "__exit__", "start", "set", "notify", "notify_all"}),
     threads.__file__: frozenset({"put", "hurry", "uncounted"}),
+    signals.__file__: frozenset({"_raise"}),  # a handler that is about to raise something more important
+    __file__.replace("deadlines.py", "run.py"): frozenset({"on_signal"}),
 }
 _DEEP: Final = 8
 
@@ -184,13 +197,25 @@ def _raise_in(thread_id: int) -> None:
 
 def _on_alarm(signum: int, frame: FrameType | None) -> None:
     """The main thread's SIGALRM. One that is not ours goes to whoever had the signal before."""
-    fired = [entry for entry in _entries.get(threading.get_ident(), ()) if entry.fired and not entry.finished]
-    if fired:
-        if fired[0].deferrals <= _MAX_DEFERRALS and _is_delicate(frame):
+    fired = [entry for entry in _entries.get(threading.get_ident(), ()) if entry.fired]
+    due = [entry for entry in fired if not entry.raised and not entry.finished]
+    if due:
+        if due[0].deferrals < _MAX_DEFERRALS and _is_delicate(frame):
+            due[0].deferrals += 1
             return
+        for entry in due:
+            entry.raised = True
         raise Expired
-    if callable(_previous_handler):
+    if not fired and callable(_previous_handler):
         _previous_handler(signum, frame)
+
+
+def _fire_again(error: BaseException) -> None:
+    """The interrupt of a deadline of this thread was thrown away by Python: interrupt the code once more."""
+    for entry in _entries.get(threading.get_ident(), ()):
+        if entry.raised and not entry.finished:
+            entry.raised = False
+            _watcher.new.put(entry)
 
 
 def poll_seconds() -> float | None:
@@ -228,8 +253,11 @@ def within(seconds: float, code: Callable[[], R], on_expiry: Callable[[], None] 
             value = code()
         finally:
             _finish(entry)
-    except Expired:
+    except Expired as error:
         interrupted = True
+        if isinstance(error.__context__, KeyboardInterrupt):  # it came while that was on its way, and must not hide it
+            _leave(entry)
+            raise error.__context__ from None
     except KeyboardInterrupt:
         _leave(entry)
         raise
@@ -249,6 +277,7 @@ def within(seconds: float, code: Callable[[], R], on_expiry: Callable[[], None] 
 
 def _enter(entry: _Entry) -> None:
     global _previous_handler  # noqa: PLW0603  a process has one handler for a signal
+    lost.retry_when_lost(Expired, _fire_again)
     entries = _entries.setdefault(entry.thread_id, [])
     entries.append(entry)
     if len(entries) == 1 and threading.current_thread() is threading.main_thread():

@@ -10,6 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
+from levada.engine import lost
+
+_AGAIN_SECONDS = 0.002
+
 
 class TerminationSignal(KeyboardInterrupt):
     """The process was told to stop. `signum` says by which signal."""
@@ -17,6 +21,16 @@ class TerminationSignal(KeyboardInterrupt):
     def __init__(self, signum: int) -> None:
         super().__init__(f"terminated by {signal.Signals(signum).name}")
         self.signum = signum
+
+
+def _send_again(error: BaseException) -> None:
+    """An exception of a signal handler was thrown away by Python: send the signal once more, a moment later."""
+    signum = error.signum if isinstance(error, TerminationSignal) else signal.SIGINT
+    ident = threading.main_thread().ident
+    if ident is not None:
+        again = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (ident, signum))
+        again.daemon = True
+        again.start()
 
 
 # By class name: asyncio need not be loaded for this, and `deadlines` imports nothing from here.
@@ -61,6 +75,7 @@ def handled_by(handler: Callable[[int, FrameType | None], None], *signums: int) 
         yield
         return
     previous = {signum: signal.signal(signum, handler) for signum in signums}
+    lost.retry_when_lost(KeyboardInterrupt, _send_again)
     try:
         yield
     finally:
