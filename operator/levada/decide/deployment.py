@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from levada.decide import parameters
 from levada.decide.code import Signature
@@ -11,6 +11,9 @@ from levada.decide.facts import DeploymentView, FlowView, QueueView
 from levada.decide.plan import EventSpec
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.references import is_judged, ready_condition
+
+# One `kubectl apply` of both may show us the Deployment first: no reason to cry.
+APPLY_GRACE_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +29,11 @@ class DeploymentFacts:
 
 @dataclass(frozen=True, slots=True)
 class ConditionPlan:
-    """One status write and the Events that go with it."""
+    """One status write and the Events that go with it. `requeue_after_s`: look again then even if nothing changes."""
 
     status: Mapping[str, Any] | None = None
     events: tuple[EventSpec, ...] = ()
+    requeue_after_s: float | None = None
 
 
 def decide_deployment(facts: DeploymentFacts) -> ConditionPlan:
@@ -37,6 +41,9 @@ def decide_deployment(facts: DeploymentFacts) -> ConditionPlan:
     deployment = facts.deployment
     if deployment.deleting or (facts.flow is not None and not is_judged(facts.flow)):
         return ConditionPlan()
+    age_s = (facts.now - deployment.created_at).total_seconds()
+    if facts.flow is None and age_s < APPLY_GRACE_S:
+        return ConditionPlan(requeue_after_s=APPLY_GRACE_S - age_s)
     return ConditionPlan(
         *ready_patch(judge(facts), status=deployment.status, generation=deployment.generation, now=facts.now)
     )

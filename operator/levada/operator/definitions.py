@@ -102,8 +102,8 @@ class Definitions:
             if kind == FLOWS.kind:
                 return await self._flow(key)
             if kind == DEPLOYMENTS.kind:
-                await self._deployment(key)
-            elif kind == WORK_QUEUES.kind:
+                return await self._deployment(key)
+            if kind == WORK_QUEUES.kind:
                 await self._queue(key)
         except (NotFound, Conflict) as error:
             # It was deleted or changed; the watch will say so. A list now and then makes sure.
@@ -126,11 +126,11 @@ class Definitions:
         facts = FlowFacts(now, flow, await self._files(flow), await self._revisions(flow), pinned)
         # Compiling a large file takes a while, and everybody else's runs go on meanwhile.
         plan = await asyncio.to_thread(decide_flow, facts)
+        # Before the status: whoever sees that the Flow is judged knows its parameters.
+        store.codes[key] = (flow.uid, flow.generation, plan.code)
         await self._apply_flow(flow, plan)
-        code = (flow.uid, flow.generation, plan.code)
-        if store.codes.get(key) != code:
-            store.codes[key] = code
-            self._wake_users_of(key)
+        # Always: whatever brought us here, our own write or the watch's news of it, may be what others wait for.
+        self._wake_users_of(key)
         return plan.requeue_after_s
 
     async def _files(self, flow: FlowView) -> Mapping[str, str] | None:
@@ -163,8 +163,7 @@ class Definitions:
                 await client.create(CONFIG_MAPS, dict(plan.create_config_map), flow.namespace)
         if plan.status is not None:
             body = await self._write(FLOWS, flow, plan.status)
-            if _put(self._c.store.flows, flow_view(body)):
-                self._wake_users_of(Key(flow.namespace, flow.name))
+            _put(self._c.store.flows, flow_view(body))
         await write_events(client, About(FLOWS, flow.namespace, flow.name, flow.uid), plan.events, now=self._c.now())
         for name in plan.delete_config_maps:
             with contextlib.suppress(NotFound):
@@ -174,24 +173,25 @@ class Definitions:
         for deployment in self._c.store.deployments_of_flow.get(flow, ()):
             self._c.enqueue(DEPLOYMENTS.kind, deployment)
 
-    async def _deployment(self, key: Key) -> None:
+    async def _deployment(self, key: Key) -> float | None:
         store = self._c.store
         # Whatever changed, the runs look for themselves: they do not wait for this condition.
         self._c.wake_runs(store.runs_of_deployment.get(key, ()))
         deployment = store.deployments.get(key)
         if deployment is None:
-            return
+            return None
         self._c.wake_queue(Key(key.namespace, deployment.queue))
         await self._dry_run(key, deployment)
         facts = deployment_facts(store, key, now=self._c.now())
         if facts is None:
-            return
+            return None
         plan = decide_deployment(facts)
         if plan.status is not None:
             store.put_deployment(deployment_view(await self._write(DEPLOYMENTS, deployment, plan.status)))
         await write_events(
             self._c.client, About(DEPLOYMENTS, key.namespace, key.name, deployment.uid), plan.events, now=self._c.now()
         )
+        return plan.requeue_after_s
 
     async def _dry_run(self, key: Key, deployment: DeploymentView) -> None:
         """Let the API server judge the pod that the Deployment asks for, once per generation."""

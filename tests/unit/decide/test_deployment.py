@@ -4,7 +4,7 @@ import pytest
 
 from levada.decide.code import Signature
 from levada.decide.deployment import DeploymentFacts, decide_deployment, decide_queue
-from support.facts import READY, T0, a_deployment, a_flow, a_queue
+from support.facts import READY, T0, a_deployment, a_flow, a_queue, s
 
 BROKEN = {
     "observedGeneration": 1,
@@ -12,8 +12,11 @@ BROKEN = {
 }
 
 
-def decide(deployment=None, **fields):
-    return decide_deployment(DeploymentFacts(T0, deployment or a_deployment(), **{"flow": a_flow(), **fields}))
+LATER = T0 + s(3)
+
+
+def decide(deployment=None, at=LATER, **fields):
+    return decide_deployment(DeploymentFacts(at, deployment or a_deployment(), **{"flow": a_flow(), **fields}))
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_turning_bad_makes_an_event_and_moves_the_transition_time():
         "conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "lastTransitionTime": "x"}],
     }
     plan = decide(a_deployment(status=before), flow=None)
-    assert plan.status["conditions"][0]["lastTransitionTime"] == "2026-03-01T12:00:00.000Z"
+    assert plan.status["conditions"][0]["lastTransitionTime"] == "2026-03-01T12:00:03.000Z"
     assert len(plan.events) == 1
     assert READY["observedGeneration"] == 1
 
@@ -65,3 +68,8 @@ def test_a_queue_says_that_it_was_seen():
     assert "3" in plan.status["conditions"][0]["message"]
     assert decide_queue(a_queue(limit=3, status=plan.status), T0).status is None
     assert decide_queue(a_queue(paused=True), T0).status["conditions"][0]["reason"] == "Paused"
+
+
+def test_a_flow_that_may_be_on_its_way_is_waited_for_a_moment():
+    plan = decide(at=T0 + s(1), flow=None)
+    assert (plan.status, plan.requeue_after_s) == (None, 2.0)

@@ -82,6 +82,7 @@ class Model(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.run_count = 0
         self.job_deleted: set[str] = set()
+        self.illegal_writes: list[KubeError] = []
         self.user_creates_a_run()
         self.user_creates_a_run()
         self.start_operator()
@@ -144,7 +145,7 @@ class Model(RuleBasedStateMachine):
         except OperatorKilled:
             self.start_operator()
         except KubeError as error:
-            assert not isinstance(error, Invalid), f"an illegal write was tried: {error}"
+            self.illegal_writes += [error] if isinstance(error, Invalid) else []
             queue.add_after(work, 1)
         else:
             if again_s is not None:
@@ -261,6 +262,11 @@ class Model(RuleBasedStateMachine):
 
     def runs(self):
         return {name: item for (kind, name), item in self.cluster.objects.items() if kind == FLOW_RUNS}
+
+    @invariant()
+    @precondition(lambda self: hasattr(self, "cluster"))
+    def no_illegal_write_is_even_tried(self):
+        assert not self.illegal_writes
 
     @invariant()
     @precondition(lambda self: hasattr(self, "cluster"))
