@@ -156,6 +156,7 @@ _DELICATE_FUNCTIONS: Final = {
     threading.__file__: frozenset({"__enter__", "__exit__", "start", "set", "notify", "notify_all"}),
     threads.__file__: frozenset({"put", "hurry", "uncounted"}),
     signals.__file__: frozenset({"_raise"}),  # a handler that is about to raise something more important
+    lost.__file__: frozenset({"_hook"}),
     __file__.replace("deadlines.py", "run.py"): frozenset({"on_signal"}),
 }
 _DEEP: Final = 8
@@ -281,15 +282,13 @@ def _enter(entry: _Entry) -> None:
     entries = _entries.setdefault(entry.thread_id, [])
     entries.append(entry)
     if len(entries) == 1 and threading.current_thread() is threading.main_thread():
-        _previous_handler = signal.signal(signal.SIGALRM, _on_alarm)
+        before = signal.signal(signal.SIGALRM, _on_alarm)
+        _previous_handler = None if before is _on_alarm else before
     _watcher.watch(entry)
 
 
 def _finish(entry: _Entry) -> None:
     """From here on, the entry interrupts nobody. An interrupt on its way may still arrive."""
-    if entry.thread_id == threading.main_thread().ident:
-        entry.finished = True  # no lock: the handler that looks at it runs in this very thread
-        return
     with entry.guard:
         entry.finished = True
 
@@ -298,12 +297,15 @@ def _leave(entry: _Entry) -> None:
     """End an entry's watch."""
     _finish(entry)
     entry.on_expiry = None
-    entries = _entries[entry.thread_id]
+    entries = _entries.get(entry.thread_id)
+    if entries is None:
+        return  # an interrupt came before the watch had begun
     entries[:] = [other for other in entries if not other.finished]
     if not entries:
         del _entries[entry.thread_id]
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGALRM, _previous_handler if _previous_handler is not None else signal.SIG_DFL)
+        if callable(_previous_handler) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGALRM, _previous_handler)
+        # Otherwise our handler stays: the default action, which ends the process, must not meet an alarm that comes late.
 
 
 def _absorb() -> None:
