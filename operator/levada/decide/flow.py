@@ -30,6 +30,7 @@ class Revision:
     name: str
     created_at: datetime
     owner_uid: str
+    order: int = 0  # of those created in the same second
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,5 +157,5 @@ def _config_map(flow: FlowView, name: str) -> dict[str, Any]:
 def superseded(facts: FlowFacts, current: str) -> tuple[str, ...]:
     """The versions to delete: neither current, nor named by an unfinished run, nor among the newest."""
     mine = [item for item in facts.revisions if item.owner_uid == facts.flow.uid and item.name != current]
-    newest = sorted(mine, key=lambda item: (item.created_at, item.name), reverse=True)
+    newest = sorted(mine, key=lambda item: (item.created_at, item.order, item.name), reverse=True)
     return tuple(item.name for item in newest[KEPT_REVISIONS - 1 :] if item.name not in facts.pinned)

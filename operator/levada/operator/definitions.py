@@ -147,13 +147,16 @@ class Definitions:
             return ()
         selector = f"{LABEL_FLOW}={flow.name},{LABEL_MANAGED_BY}={MANAGED_BY}"
         items, _ = await self._c.client.list(CONFIG_MAPS, flow.namespace, label_selector=selector)
-        return tuple(
-            Revision(
-                item["metadata"]["name"],
-                parse(item["metadata"].get("creationTimestamp")) or self._c.now(),
-                controller_uid(item),
-            )
-            for item in items
+        return tuple(self._revision(item) for item in items)
+
+    def _revision(self, item: Object) -> Revision:
+        meta = item["metadata"]
+        version = str(meta.get("resourceVersion") or "")
+        return Revision(
+            meta["name"],
+            parse(meta.get("creationTimestamp")) or self._c.now(),
+            controller_uid(item),
+            int(version) if version.isdecimal() else 0,
         )
 
     async def _apply_flow(self, flow: FlowView, plan: FlowPlan) -> None:

@@ -183,7 +183,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
-    settings.queueing.worker_limit = 4
+    # A worker of kopf's stays with its object for this long after an event: a limit would make other objects wait for it.
+    settings.queueing.idle_timeout = 0.5
     return settings
 
 
