@@ -207,6 +207,18 @@ class QueueView:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A Schedule, as far as this version reads it."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str = field(compare=False)
+    generation: int
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class QueueFacts:
     """The queue as one waiting run sees it: derived from live runs at this moment, never counted up and down."""
 

@@ -16,6 +16,7 @@ from levada.decide.facts import (
     QueueView,
     RetryPolicy,
     RunView,
+    ScheduleView,
 )
 from levada.decide.times import parse
 from levada.resources.names import (
@@ -205,6 +206,19 @@ def queue_view(obj: Object) -> QueueView:
         limit=spec.get("concurrencyLimit"),
         paused=bool(spec.get("paused")),
         priority=spec.get("priority") or 0,
+        status=obj.get("status") or _EMPTY,
+    )
+
+
+def schedule_view(obj: Object) -> ScheduleView:
+    """A Schedule."""
+    meta = obj["metadata"]
+    return ScheduleView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        generation=meta.get("generation", 1),
         status=obj.get("status") or _EMPTY,
     )
 

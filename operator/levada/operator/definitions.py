@@ -1,6 +1,6 @@
-"""Flow, Deployment and WorkQueue: few, seldom changed, fed by kopf; each is judged and its Ready condition written.
+"""Flow, Deployment, WorkQueue and Schedule: few, seldom changed, fed by kopf; each is judged and its Ready condition written.
 
-Schedules join them here. A change of one wakes what depends on it: Flow -> Deployments -> waiting runs.
+A change of one wakes what depends on it: Flow -> Deployments -> waiting runs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from levada.decide.facts import DeploymentView, FlowView, RunView
 from levada.decide.flow import FlowFacts, FlowPlan, Revision, decide_flow
 from levada.decide.manifest import Code, build_job
 from levada.decide.references import ready_condition
+from levada.decide.schedule import decide_schedule
 from levada.decide.times import parse
-from levada.decide.views import controller_uid, deployment_view, flow_view, queue_view
+from levada.decide.views import controller_uid, deployment_view, flow_view, queue_view, schedule_view
 from levada.kube import AlreadyExists, ApiError, Conflict, NotFound
 from levada.operator.apply import patch_status, write_events
 from levada.operator.events import About
 from levada.operator.gather import deployment_facts
 from levada.operator.store import Key, Table
-from levada.resources.kinds import CONFIG_MAPS, DEPLOYMENTS, FLOWS, JOBS, WORK_QUEUES, Kind
+from levada.resources.kinds import CONFIG_MAPS, DEPLOYMENTS, FLOWS, JOBS, SCHEDULES, WORK_QUEUES, Kind
 from levada.resources.names import LABEL_FLOW, LABEL_MANAGED_BY, MANAGED_BY
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
-WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES)
+WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES, SCHEDULES)
 
 
 class Definitions:
@@ -59,6 +60,8 @@ class Definitions:
             return _put(store.flows, flow_view(body))
         if kind == WORK_QUEUES:
             return _put(store.queues, queue_view(body))
+        if kind == SCHEDULES:
+            return _put(store.schedules, schedule_view(body))
         return store.put_deployment(deployment_view(body))
 
     def _remove(self, kind: Kind, key: Key, body: Object) -> bool:
@@ -72,7 +75,12 @@ class Definitions:
 
     def _table(self, kind: Kind) -> Table[Any]:
         store = self._c.store
-        tables: dict[Kind, Table[Any]] = {FLOWS: store.flows, DEPLOYMENTS: store.deployments, WORK_QUEUES: store.queues}
+        tables: dict[Kind, Table[Any]] = {
+            FLOWS: store.flows,
+            DEPLOYMENTS: store.deployments,
+            WORK_QUEUES: store.queues,
+            SCHEDULES: store.schedules,
+        }
         return tables[kind]
 
     async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> None:
@@ -105,6 +113,8 @@ class Definitions:
                 return await self._deployment(key)
             if kind == WORK_QUEUES.kind:
                 await self._queue(key)
+            if kind == SCHEDULES.kind:
+                await self._schedule(key)
         except (NotFound, Conflict) as error:
             # It was deleted or changed; the watch will say so. A list now and then makes sure.
             log.info("%s %s/%s: %s", kind, *key, error)
@@ -236,6 +246,17 @@ class Definitions:
         plan = decide_queue(queue, self._c.now())
         if plan.status is not None:
             _put(store.queues, queue_view(await self._write(WORK_QUEUES, queue, plan.status)))
+
+    async def _schedule(self, key: Key) -> None:
+        store = self._c.store
+        schedule = store.schedules.get(key)
+        if schedule is None:
+            return
+        plan = decide_schedule(schedule, self._c.now())
+        if plan.status is not None:
+            _put(store.schedules, schedule_view(await self._write(SCHEDULES, schedule, plan.status)))
+        about = About(SCHEDULES, schedule.namespace, schedule.name, schedule.uid)
+        await write_events(self._c.client, about, plan.events, now=self._c.now())
 
     async def _write(self, kind: Kind, view: Any, status: Mapping[str, Any]) -> Object:
         return await patch_status(

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -63,7 +63,13 @@ async def _run_all(controller: Controller, reflectors: dict[str, Reflector], on_
         async with asyncio.TaskGroup() as group:
             for name, reflector in reflectors.items():
                 parts.append(group.create_task(reflector.run(), name=name))
-            parts.append(group.create_task(_start_when_synced(controller, reflectors, on_ready, parts, group)))
+            # Whatever task exists before kopf starts, kopf leaves alone when it stops; later ones it waits for, and then cancels.
+            started = asyncio.Event()
+            parts.extend(
+                group.create_task(_once(started, controller.work), name=f"worker-{number}")
+                for number in range(controller.settings.workers)
+            )
+            parts.append(group.create_task(_start_when_synced(controller, reflectors, on_ready, started)))
             await run_kopf(controller)  # ends on SIGTERM and SIGINT
             for part in parts:
                 part.cancel()
@@ -71,19 +77,23 @@ async def _run_all(controller: Controller, reflectors: dict[str, Reflector], on_
         controller.queue.close()
 
 
+async def _once(started: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+    await started.wait()
+    await work()
+
+
 async def _start_when_synced(
     controller: Controller,
     reflectors: dict[str, Reflector],
     on_ready: Callable[[], None],
-    parts: list[asyncio.Task[None]],
-    group: asyncio.TaskGroup,
+    started: asyncio.Event,
 ) -> None:
     """Let the workers begin when everything has been listed, then keep comparing with fresh lists."""
     await _list_definitions(controller)
     for reflector in reflectors.values():
         await reflector.synced.wait()
     controller.start()
-    parts.extend(group.create_task(controller.work(), name=f"worker-{n}") for n in range(controller.settings.workers))
+    started.set()
     log.info(
         "watching %s: %d unfinished runs, %d deployments, %d flows",
         ", ".join(controller.settings.namespaces) or "all namespaces",

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from levada.decide.code import Code
-from levada.decide.facts import DeploymentView, FlowView, JobView, PodView, QueueView, RunView
+from levada.decide.facts import DeploymentView, FlowView, JobView, PodView, QueueView, RunView, ScheduleView
 from levada.resources.phases import is_terminal
 
 
@@ -93,7 +93,7 @@ class Store:
         self.flows: Table[FlowView] = Table()
         self.deployments: Table[DeploymentView] = Table()
         self.queues: Table[QueueView] = Table()
-        self.schedules: Table[Any] = Table()
+        self.schedules: Table[ScheduleView] = Table()
         self.jobs: dict[Key, dict[str, JobView]] = {}  # by run
         self.pods: dict[Key, dict[str, PodView]] = {}  # by run
         self.codes: dict[Key, tuple[str, int, Code]] = {}  # by Flow: uid, generation, what inspection found
