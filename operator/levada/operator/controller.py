@@ -87,7 +87,8 @@ class Controller:
             if self.store.remove_job(view) and self.store.runs.get(key) is not None:
                 self.enqueue(RUN, key)
             return
-        if self.store.runs.get(key) is not None or not self.started:
+        # Jobs that are kept while their run is being read count too: their end must not pass unseen.
+        if self.store.runs.get(key) is not None or key in self.store.jobs or not self.started:
             if self.store.put_job(view):
                 self.enqueue(RUN, key)
         elif view.can_make_pods:

@@ -1,0 +1,36 @@
+"""What the controller keeps and lets go, in the orders of events that once went wrong."""
+
+from levada.decide.times import stamp
+from levada.operator.controller import RUN, Controller, Work
+from levada.operator.settings import OperatorSettings
+from levada.operator.store import Key
+from levada.resources import names
+from levada.resources.kinds import FLOW_RUNS, JOBS
+from support.facts import SETTINGS, T0
+from support.fake_cluster import FakeCluster
+
+KEY = Key("ns", "r")
+
+
+async def test_a_job_that_ends_while_its_run_is_being_read_is_not_waited_for():
+    """Found by the model: the verdict came between the adoption of the Job and the answer about its run."""
+    cluster = FakeCluster(T0)
+    run = cluster.create(FLOW_RUNS, {"metadata": {"name": "r"}, "spec": {"deploymentRef": {"name": "d"}}})
+    ended = {"phase": "Cancelled", "reason": "Cancelled", "attempt": 1, "completionTime": stamp(T0)}
+    cluster.patch(FLOW_RUNS, "r", {"status": ended})
+    owner = {"uid": run["metadata"]["uid"], "controller": True}
+    labels = {names.LABEL_RUN: "r", names.LABEL_ATTEMPT: "1"}
+    open_job = cluster.create(
+        JOBS, {"metadata": {"name": "r-1", "labels": labels, "ownerReferences": [owner]}, "spec": {}}
+    )
+    controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
+    controller.start()
+
+    controller.on_job("ADDED", open_job)
+    verdict = {"type": "Failed", "status": "True", "lastTransitionTime": stamp(T0)}
+    controller.on_job("MODIFIED", cluster.patch(JOBS, "r-1", {"status": {"conditions": [verdict]}}))
+    await controller.reconcile(Work(RUN, KEY))
+
+    assert controller.store.runs.get(KEY) is None
+    assert controller.store.jobs == {}
+    controller.queue.close()
