@@ -128,7 +128,7 @@ class Infrastructure(Model):
     pod_template: dict[str, Any] | None = Field(
         None,
         max_length=8,
-        description="JSON merge patch on the pod template (metadata, spec) for everything that has no field here. Lists are replaced whole.",
+        description="Merge patch on the pod template (metadata, spec) for everything that has no field here. Containers, volumes, env and mounts merge by name; other lists are replaced.",
     )
     termination_grace_period_seconds: int = Field(
         30, ge=0, le=86_400, description="Seconds between asking a run to stop (SIGTERM) and killing it (SIGKILL)."
