@@ -101,7 +101,6 @@ class Store:
         self.refused: dict[Key, tuple[str, int, str]] = {}  # by Deployment: uid, generation, the dry run's refusal
         self.runs_of_deployment: defaultdict[Key, set[Key]] = defaultdict(set)
         self.deployments_of_flow: defaultdict[Key, set[Key]] = defaultdict(set)
-        self.runs_of_schedule: defaultdict[Key, set[Key]] = defaultdict(set)
         self._jobs_seen: defaultdict[str, set[int]] = defaultdict(set)  # attempts by uid of the run
         self._holding: defaultdict[Key, set[Key]] = defaultdict(set)  # by queue
         self._waiting: defaultdict[Key, list[Waiting]] = defaultdict(list)  # by queue
@@ -123,8 +122,6 @@ class Store:
             known = None
         self.runs.put(key, view)
         self.runs_of_deployment[Key(view.namespace, view.deployment)].add(key)
-        if view.schedule:
-            self.runs_of_schedule[Key(view.namespace, view.schedule)].add(key)
         if known is None:
             self._next_arrival += 1
             self._arrivals[key] = self._next_arrival
@@ -144,8 +141,6 @@ class Store:
         self._jobs_seen.pop(view.uid, None)
         self.announced.discard(view.uid)
         self._drop(self.runs_of_deployment, Key(view.namespace, view.deployment), key)
-        if view.schedule:
-            self._drop(self.runs_of_schedule, Key(view.namespace, view.schedule), key)
         return view
 
     # --- what belongs to a run ----------------------------------------------------------------------------------------

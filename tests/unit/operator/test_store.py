@@ -83,7 +83,7 @@ def test_forgetting_a_run_leaves_nothing(store):
     store.announced.add("uid-r")
     store.remove_run(Key("ns", "r"))
     assert (store.jobs, store.pods, store.announced) == ({}, {}, set())
-    assert not store.runs_of_deployment and not store.runs_of_schedule
+    assert not store.runs_of_deployment
     assert (store.holding(QUEUE), store.all_waiting(QUEUE)) == (0, [])
 
 
