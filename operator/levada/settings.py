@@ -1,0 +1,64 @@
+"""Where things lie on this machine. Read at the moment of asking, so that a test or a program may set the variables.
+
+| variable | what it says | default |
+|---|---|---|
+| `LEVADA_HOME` | the folder of everything that Levada keeps for this user: blocks, variables, results | `~/.levada` |
+| `LEVADA_RESULTS_PATH` | the folder of results | `results` in the home |
+| `LEVADA_PERSIST_RESULTS` | whether results are kept where neither flow nor task says so | false |
+
+Nothing is created here: whoever writes makes the folder.
+"""
+
+import os
+from pathlib import Path
+
+from levada.exceptions import OptionError
+
+HOME_VARIABLE = "LEVADA_HOME"
+RESULTS_VARIABLE = "LEVADA_RESULTS_PATH"
+PERSIST_VARIABLE = "LEVADA_PERSIST_RESULTS"
+
+_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+_FALSE = frozenset({"", "0", "false", "f", "no", "n", "off"})
+
+
+def home() -> Path:
+    """The folder of everything that Levada keeps for this user on this machine."""
+    return _folder(HOME_VARIABLE) or Path(os.path.expanduser("~")) / ".levada"  # noqa: PTH111  never raises
+
+
+def results_folder() -> Path:
+    """The folder of results that no other storage was named for."""
+    return _folder(RESULTS_VARIABLE) or home() / "results"
+
+
+def persist_results() -> bool:
+    """Whether results are kept where neither flow nor task says so.
+
+    Raises:
+        OptionError: the variable says neither yes nor no.
+    """
+    return flag(PERSIST_VARIABLE, default=False)
+
+
+def flag(variable: str, *, default: bool) -> bool:
+    """A yes-or-no setting from the environment; `default` if the variable is not set.
+
+    Raises:
+        OptionError: the variable says neither yes nor no.
+    """
+    text = os.environ.get(variable)
+    if text is None:
+        return default
+    word = text.strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise OptionError(f"the environment variable {variable}={text!r} must be true or false")
+
+
+def _folder(variable: str) -> Path | None:
+    """The folder that a variable names, `~` resolved; None if it is not set or empty."""
+    text = os.environ.get(variable)
+    return Path(os.path.expanduser(text)).absolute() if text else None  # noqa: PTH111  never raises
