@@ -10,7 +10,7 @@ States, retries, caching and hooks are the same with each: a runner only decides
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from levada.exceptions import NotSupported, OptionError
 
@@ -25,8 +25,6 @@ __all__ = [
     "TaskRunner",
     "ThreadPoolTaskRunner",
 ]
-
-R = TypeVar("R", bound="TaskRunner")
 
 
 class TaskRunner:
@@ -50,7 +48,7 @@ class TaskRunner:
         """
         return None
 
-    def duplicate(self: R) -> R:
+    def duplicate(self) -> Self:
         """Another one with the same settings."""
         return copy(self)
 
@@ -60,7 +58,9 @@ class TaskRunner:
     __hash__ = None  # type: ignore[assignment]  # settings may be dicts, which have no hash
 
     def __repr__(self) -> str:
-        settings = (f"{key}={value!r}" for key, value in self.__dict__.items() if value not in (None, (), {}))
+        settings = (
+            f"{key}={value!r}" for key, value in self.__dict__.items() if value is not None and value not in ((), {})
+        )
         return f"{type(self).__name__}({', '.join(settings)})"
 
 
