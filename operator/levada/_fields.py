@@ -105,11 +105,7 @@ def fit(annotation: Any, value: Any) -> Any:
     """
     if annotation is Any or isinstance(annotation, typing.TypeVar):
         return value
-    if annotation is None:
-        annotation = type(None)
     origin = typing.get_origin(annotation)
-    if origin is typing.Annotated:
-        return fit(typing.get_args(annotation)[0], value)
     if origin is typing.Union or origin is types.UnionType:
         return _fit_union(annotation, value)
     if origin is Literal:

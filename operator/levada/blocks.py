@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 
 from levada._fields import Field, Misfit, Stored, declared, fit, revealed, to_json, with_secrets
 from levada.exceptions import BlockError
-from levada.secrets import SecretStr, is_secret
+from levada.secrets import SecretStr, is_secret, register
 
 __all__ = ["JSON", "Block", "DateTime", "Provider", "Secret", "SecretStr", "Stored", "String", "load_block", "use"]
 
@@ -226,6 +226,10 @@ class Block:
             if cls is Block:
                 raise BlockError(f"which type of block is {name!r}? Write type/name, such as 's3-bucket/{name}'")
             block_type = cls.block_type
+        if not _NAME.fullmatch(block_type):  # it becomes part of a path
+            raise BlockError(
+                f"{block_type!r} in {name!r} is no type of block; write type/name, such as 's3-bucket/prod'"
+            )
         return block_type, _named(own_name)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -407,6 +411,11 @@ class Secret(Block):
                 raise BlockError(f"a Secret holds a text or what JSON can hold: {error}") from None
         super().__init__(**values)
 
+    def block_initialization(self) -> None:
+        """Hide the texts inside a value that is no text."""
+        if self.form == "json":
+            _register_texts(self.get())
+
     def get(self) -> Any:
         """The value itself."""
         text = self.value.get_secret_value()
@@ -415,6 +424,14 @@ class Secret(Block):
         import json
 
         return json.loads(text)
+
+
+def _register_texts(value: Any) -> None:
+    if isinstance(value, str):
+        register(value)
+    elif isinstance(value, (list, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            _register_texts(each)
 
 
 class JSON(Block):
