@@ -26,7 +26,7 @@ def place_of(value: Any, works: Callable[[Any], bool]) -> tuple[str, Any]:
 def _parts_of(value: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a container or object, each with how it is reached."""
     if isinstance(value, Mapping):
-        yield from ((f"[{key!r}]", part) for key, part in value.items())
+        yield from ((f"[{_shown(key)}]", part) for key, part in value.items())
     elif isinstance(value, (list, tuple)):
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
     elif isinstance(value, (set, frozenset)):
@@ -39,3 +39,8 @@ def a_or_an(value: Any) -> str:
     """The value's type in a message: `a DataFrame`, `an Engine`."""
     name = type(value).__name__
     return f"an {name}" if name[:1].lower() in "aeiou" else f"a {name}"
+
+
+def _shown(key: Any) -> str:
+    """A dict's key: a text in double quotes, however it is spelled."""
+    return '"' + repr(f"'{key}")[2:] if isinstance(key, str) and '"' not in key else repr(key)

@@ -57,7 +57,7 @@ def _named(text: str) -> Storage:
     if separator:
         return _by_url(scheme, rest, text)
     kind, separator, name = text.partition("/")
-    if separator and "/" not in name and _is_block_type(kind):
+    if separator and "/" not in name and _is_block_type(kind, text):
         from levada.blocks import load_block
 
         return storage_of(load_block(text))
@@ -77,8 +77,23 @@ def _by_url(scheme: str, rest: str, url: str) -> Storage:
     return FsspecStorage(url)
 
 
-def _is_block_type(name: str) -> bool:
-    """Whether a path's first part is the type of a block that can be a storage."""
-    from levada.filesystems import BLOCK_TYPES
+def _is_block_type(kind: str, path: str) -> bool:
+    """Whether a path's first part is the type of a block that can be a storage.
 
-    return name in BLOCK_TYPES
+    Raises:
+        OptionError: it nearly is, and there is no such folder.
+    """
+    from levada import filesystems as filesystems  # makes its block types known
+    from levada.blocks import _types
+
+    kinds = [name for name, cls in _types.items() if hasattr(cls, "storage")]
+    if kind in kinds:
+        return True
+    from difflib import get_close_matches
+
+    close = get_close_matches(kind, kinds, n=1, cutoff=0.8)
+    if close and not os.path.isdir(path):  # noqa: PTH112  asked once, of a text
+        raise OptionError(
+            f"there is no block type {kind!r}; did you mean '{close[0]}{path[len(kind) :]}'? A folder is './{path}'"
+        )
+    return False

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +71,13 @@ class LocalStorage(Storage):
 
     def exists(self, key: str) -> bool:
         """Whether there is a file of this name."""
-        return os.path.isfile(self._base + checked_key(key))  # noqa: PTH113  a text, as above
+        path = self._base + checked_key(key)
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116  a text, as above
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise _refused("looked at", path, error) from error
 
     def delete(self, key: str) -> None:
         """Remove the file. Its folder stays: another process may be about to write into it."""
