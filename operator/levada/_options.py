@@ -12,30 +12,31 @@ _MAX_SLUG_CHARS = 40
 
 
 def function_of(fn: Any, decorator: str) -> Callable[..., Any]:
-    """The function to decorate.
+    """The function to decorate; of a class or static method, the function in it.
 
     Raises:
-        OptionError: it is no function, or one of a kind that cannot run as a flow or task.
+        OptionError: it is no function.
     """
     if isinstance(fn, (staticmethod, classmethod)):
-        raise OptionError(f"@{decorator} must stand below @{type(fn).__name__}, directly above the function")
+        return fn.__func__
     if not callable(fn):
         raise OptionError(
             f"@{decorator} was given {fn!r}, which is not a function; write @{decorator}(name=...) for options"
         )
-    code = getattr(fn, "__code__", None)
-    if code is not None and code.co_flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR):
-        raise OptionError(
-            f"@{decorator}: {fn.__name__} is a generator, which cannot run as a {decorator}; return a list"
-        )
     return fn  # type: ignore[no-any-return]  # a callable is all that is known
 
 
+def is_generator(fn: Callable[..., Any]) -> bool:
+    """Whether calling it gives a generator, sync or async."""
+    code = getattr(fn, "__code__", None)
+    return code is not None and bool(code.co_flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR))
+
+
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine."""
+    """Whether calling it gives a coroutine or an async generator."""
     code = getattr(fn, "__code__", None)
     if code is not None:
-        return bool(code.co_flags & _CO_COROUTINE)
+        return bool(code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR))
     import inspect
 
     return inspect.iscoroutinefunction(fn)
@@ -84,16 +85,175 @@ def slug_of(name: str) -> str:
     return slug or "run"
 
 
-def refuse_unknown(unknown: dict[str, Any], known: Iterable[str], decorator: str) -> None:
+def refuse_unknown(options: dict[str, Any], known: frozenset[str], decorator: str) -> None:
     """Name an option that does not exist, and the one that was probably meant.
 
     Raises:
         OptionError: there is one.
     """
-    for option in unknown:
+    for option in options:
+        if option in known:
+            continue
         from difflib import get_close_matches
 
         names = sorted(known)
         close = get_close_matches(option, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(names)}"
         raise OptionError(f"@{decorator} has no option {option!r}; {hint}")
+
+
+def hooks_of(value: object, option: str, owner: str) -> tuple[Any, ...]:
+    """A hook, or a list of hooks.
+
+    Raises:
+        OptionError: one is neither a function of three arguments nor a block with `notify`.
+    """
+    if value is None:
+        return ()
+    hooks = tuple(value) if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    for hook in hooks:
+        if callable(getattr(hook, "notify", None)):
+            continue
+        if not callable(hook):
+            raise OptionError(
+                f"{owner}: {option} holds {hook!r}; a hook is a function (flow or task, run, state), or a block such as "
+                f"SlackWebhook.load('alerts')"
+            )
+        if not _takes_three(hook):
+            raise OptionError(
+                f"{owner}: {option} holds {getattr(hook, '__name__', hook)!r}, which does not take three arguments; "
+                f"a hook is called as hook(flow or task, run, state)"
+            )
+    return hooks
+
+
+def _takes_three(hook: Callable[..., Any]) -> bool:
+    """Whether a plain function can be called with three positional arguments; others are believed."""
+    code = getattr(hook, "__code__", None)
+    if code is None:
+        return True
+    least = code.co_argcount - len(getattr(hook, "__defaults__", None) or ())
+    several = bool(code.co_flags & 0x04)  # *args
+    return least <= 3 and (code.co_argcount >= 3 or several)
+
+
+def serializer_of(value: object, owner: str) -> Any:
+    """A result_serializer option, as a serializer.
+
+    Raises:
+        OptionError: there is no such serializer.
+    """
+    if value is None:
+        return None
+    from levada import serializers
+
+    try:
+        return serializers.serializer_of(value)  # type: ignore[arg-type]  # it says what fits
+    except OptionError as error:
+        raise OptionError(f"{owner}: result_serializer: {error}") from None
+
+
+def storage_setting_of(value: object, owner: str) -> object:
+    """A result_storage option. What it names is looked up by the first run that needs it.
+
+    Raises:
+        OptionError: it can be no storage.
+    """
+    if value is None or isinstance(value, str) or hasattr(value, "__fspath__"):
+        return value
+    if hasattr(value, "storage") or (hasattr(value, "read") and hasattr(value, "write")):
+        return value
+    raise OptionError(
+        f"{owner}: result_storage={value!r} must be a block such as S3Bucket.load('my-bucket'), its name "
+        f"'s3-bucket/my-bucket', a folder or a URL such as s3://bucket/prefix"
+    )
+
+
+def template_of(value: object, option: str, owner: str, parameters: Iterable[str]) -> Any:
+    """A name template: a text with {parameter}s, or a function without arguments.
+
+    Raises:
+        OptionError: it is something else, or names a parameter that is not there.
+    """
+    if value is None or callable(value):
+        return value
+    if not isinstance(value, str) or not value:
+        raise OptionError(f"{owner}: {option}={value!r} must be a text with {{parameters}} in it, or a function")
+    from string import Formatter
+
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(value) if field is not None]
+    except ValueError as error:
+        raise OptionError(f"{owner}: {option}={value!r} is no template: {error}; write {{{{ for a brace") from None
+    known = {*parameters, "flow_run", "task_run", "parameters"}
+    for field in fields:
+        stem = re.split(r"[.\[]", field, maxsplit=1)[0]
+        if stem not in known:
+            raise OptionError(
+                f"{owner}: {option}={value!r} names {stem!r}, which is no parameter; there are: "
+                f"{', '.join(parameters) or 'none'}"
+            )
+    return value
+
+
+def parameter_names(fn: Callable[..., Any]) -> list[str]:
+    """The names of a function's parameters, as far as its code tells."""
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        import inspect
+
+        return list(inspect.signature(fn).parameters)
+    return list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
+
+
+def commit_hooks_of(value: object, option: str, owner: str) -> tuple[Callable[[Any], Any], ...]:
+    """A function of a transaction, or a list of them.
+
+    Raises:
+        OptionError: one is no function.
+    """
+    if value is None:
+        return ()
+    hooks = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    for hook in hooks:
+        if not callable(hook):
+            raise OptionError(f"{owner}: {option} holds {hook!r}; it must be a function that takes the transaction")
+    return hooks
+
+
+def function_option(value: object, option: str, owner: str) -> Callable[..., Any] | None:
+    """An option that is a function."""
+    if value is None or callable(value):
+        return value
+    raise OptionError(f"{owner}: {option}={value!r} must be a function")
+
+
+def expiration_of(value: object, owner: str) -> Any:
+    """A cache_expiration option.
+
+    Raises:
+        OptionError: it is no duration.
+    """
+    from datetime import timedelta
+
+    if value is None or (isinstance(value, timedelta) and value > timedelta(0)):
+        return value
+    raise OptionError(
+        f"{owner}: cache_expiration={value!r} must be a duration greater than zero, such as timedelta(hours=1)"
+    )
+
+
+def task_runner_of(value: Any, owner: str) -> Any:
+    """A task_runner option; a class is called without arguments.
+
+    Raises:
+        OptionError: it is no task runner.
+    """
+    if value is None:
+        return None
+    runner = value() if isinstance(value, type) else value
+    if callable(getattr(runner, "open", None)) and hasattr(runner, "inline"):
+        return runner
+    raise OptionError(
+        f"{owner}: task_runner={value!r} must be a task runner, such as ThreadPoolTaskRunner(max_workers=8)"
+    )

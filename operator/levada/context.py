@@ -1,5 +1,7 @@
-"""Which run is the code in? Two context variables, so the answer is right in threads and coroutines alike."""
+"""Which run is the code in? Context variables, so the answer is right in threads and coroutines alike."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +13,28 @@ if TYPE_CHECKING:
 
 FLOW_RUN: ContextVar["FlowRun | None"] = ContextVar("levada_flow_run", default=None)
 TASK_RUN: ContextVar["TaskRun | None"] = ContextVar("levada_task_run", default=None)
+TAGS: ContextVar[frozenset[str]] = ContextVar("levada_tags", default=frozenset())
+
+
+@contextmanager
+def tags(*new_tags: str) -> Iterator[frozenset[str]]:
+    """Give these tags to the runs that start inside the block, besides those that they have anyway.
+
+    Raises:
+        OptionError: a tag is no text.
+    """
+    from levada._options import tags_of
+
+    together = TAGS.get() | tags_of(new_tags, "tags(...)")
+    token = TAGS.set(together)
+    try:
+        yield together
+    finally:
+        TAGS.reset(token)
 
 
 class FlowRunInfo:
-    """What user code may know about the flow run that it is in."""
+    """What user code may know about a flow run: what hooks get, and `current_flow_run()` gives."""
 
     __slots__ = ("_run",)
 
@@ -22,8 +42,13 @@ class FlowRunInfo:
         self._run = run
 
     @property
+    def id(self) -> str:
+        """What tells it from all others; in a cluster, the name of its FlowRun."""
+        return self._run.id
+
+    @property
     def name(self) -> str:
-        """The run's name; in a cluster, that of its FlowRun."""
+        """What people call it: made by `flow_run_name`, or else the id."""
         return self._run.name
 
     @property
@@ -37,13 +62,33 @@ class FlowRunInfo:
         return dict(self._run.parameters)
 
     @property
+    def tags(self) -> frozenset[str]:
+        """Its tags."""
+        return self._run.tags
+
+    @property
     def attempt(self) -> int:
         """1 for the first try inside this process."""
         return self._run.position.attempt
 
+    run_count = attempt
+
+    @property
+    def state(self) -> Any:
+        """How it stands now."""
+        return self._run.state
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the flow run around it."""
+        return self._run.parent.id if self._run.parent is not None else None
+
+    def __repr__(self) -> str:
+        return f"<flow run {self.name!r}>"
+
 
 class TaskRunInfo:
-    """What user code may know about the task run that it is in."""
+    """What user code may know about a task run: what hooks get, and `current_task_run()` gives."""
 
     __slots__ = ("_run",)
 
@@ -56,19 +101,49 @@ class TaskRunInfo:
         return self._run.id
 
     @property
+    def name(self) -> str:
+        """What people call it: made by `task_run_name`, or else the id."""
+        return self._run.label
+
+    @property
     def task_name(self) -> str:
         """The task's name."""
-        return self._run.name
+        return self._run.task.name
+
+    @property
+    def run_key(self) -> str:
+        """The id of the flow run around it; without one, what stands for it in this process."""
+        return self._run.run_key
+
+    @property
+    def flow_run_id(self) -> str | None:
+        """The id of the flow run around it."""
+        return self._run.flow_run.id if self._run.flow_run is not None else None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Its arguments by name, defaults filled in."""
+        return self._run.parameters()
 
     @property
     def tags(self) -> frozenset[str]:
-        """The task's tags."""
-        return self._run.task.tags
+        """Its tags: the task's, and those of `with tags(...)` around it."""
+        return self._run.tags
 
     @property
     def attempt(self) -> int:
         """1 for the first try, 2 for the first retry."""
         return self._run.position.attempt
+
+    run_count = attempt
+
+    @property
+    def state(self) -> Any:
+        """How it stands now."""
+        return self._run.state
+
+    def __repr__(self) -> str:
+        return f"<task run {self.id!r}>"
 
 
 def current_flow_run() -> FlowRunInfo:

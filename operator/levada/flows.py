@@ -1,22 +1,28 @@
 """`@flow`: a function that is run as a whole: validated, retried, timed, logged, and reported with all its tasks."""
 
 from collections.abc import Callable, Coroutine
-from copy import copy
-from functools import update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from levada import _options
-from levada.engine.machine import Rules
-from levada.engine.retry import DelaySetting, delays_of, retries_of
-from levada.engine.timeout import timeout_of
+from levada._decorated import Decorated, SharedOptions
 from levada.states import State
+
+__all__ = ["Flow", "FlowOptions", "flow"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Flow(Generic[P, R]):
+class FlowOptions(SharedOptions, total=False):
+    """What `@flow(...)` takes."""
+
+    task_runner: Any
+    validate_parameters: bool | None
+    flow_run_name: str | Callable[[], str] | None
+
+
+class Flow(Decorated[P, R]):
     """A function as a flow. Made by `@flow`.
 
     Attributes:
@@ -24,71 +30,35 @@ class Flow(Generic[P, R]):
         name: its name; the function's with dashes, unless given.
         description: what it does; the docstring, unless given.
         version: free text.
+        task_runner: where its submitted tasks run; None: in threads.
         retries: how often the whole flow is tried again inside its process.
+        retry_delay_seconds: the wait before a retry; a number, a list, or a function from the number of retries to a list.
         timeout_seconds: how long one try may take.
         validate_parameters: whether values are checked and converted by their annotations.
         log_prints: whether prints go to the run's log, those of its tasks too.
+        persist_result: whether its result, and those of its tasks unless they say otherwise, are kept in storage.
+        result_storage, result_serializer: where and how results are kept; also for its tasks.
+        flow_run_name: a template such as "etl of {date}", or a function.
+        hooks: what is called when a run starts or ends, by phase.
         is_async: whether its calls must be awaited.
     """
 
-    fn: Callable[P, R]
-    __wrapped__: Callable[P, R]
-    __name__: str
+    kind: ClassVar[str] = "flow"
+    known: ClassVar[frozenset[str]] = frozenset(FlowOptions.__annotations__)
 
-    def __init__(
-        self,
-        fn: Callable[P, R],
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        version: str | None = None,
-        retries: int | None = None,
-        retry_delay_seconds: DelaySetting = None,
-        timeout_seconds: float | None = None,
-        validate_parameters: bool = True,
-        log_prints: bool | None = None,
-    ) -> None:
-        self.fn = _options.function_of(fn, "flow")
-        update_wrapper(self, fn)
-        self.is_async = _options.is_async(fn)
-        self.name = _options.name_of(name, fn, "flow")
-        owner = f"flow {self.name!r}"
-        self.description = _options.text_of(description, "description", owner) or (fn.__doc__ or "").strip()
-        self.version = _options.text_of(version, "version", owner)
-        self.retries = retries_of(retries, owner)
-        self.retry_delay_seconds = retry_delay_seconds
-        self.timeout_seconds = timeout_of(timeout_seconds, owner)
-        self.validate_parameters = bool(_options.flag_of(validate_parameters, "validate_parameters", owner))
-        self.log_prints = _options.flag_of(log_prints, "log_prints", owner)
-        self.slug = _options.slug_of(self.name)
-        self.rules = Rules(self.retries, delays_of(retry_delay_seconds, self.retries, owner))
+    def __init__(self, fn: Callable[P, R], **options: Unpack[FlowOptions]) -> None:
+        super().__init__(fn, dict(options))
+        owner = self.owner
+        validate = _options.flag_of(options.get("validate_parameters"), "validate_parameters", owner)
+        self.validate_parameters = validate is not False
+        self.task_runner = _options.task_runner_of(options.get("task_runner"), owner)
+        parameters = _options.parameter_names(self.fn)
+        run_name = options.get("flow_run_name")
+        self.flow_run_name = _options.template_of(run_name, "flow_run_name", owner, parameters)
 
-    def with_options(
-        self,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        version: str | None = None,
-        retries: int | None = None,
-        retry_delay_seconds: DelaySetting = None,
-        timeout_seconds: float | None = None,
-        validate_parameters: bool | None = None,
-        log_prints: bool | None = None,
-        **unknown: Any,
-    ) -> "Flow[P, R]":
-        """The same flow with some options changed; this one stays as it is."""
-        _options.refuse_unknown(unknown, OPTIONS, "flow.with_options")
-        return Flow(
-            self.fn,
-            name=self.name if name is None else name,
-            description=self.description if description is None else description,
-            version=self.version if version is None else version,
-            retries=self.retries if retries is None else retries,
-            retry_delay_seconds=self.retry_delay_seconds if retry_delay_seconds is None else retry_delay_seconds,
-            timeout_seconds=self.timeout_seconds if timeout_seconds is None else timeout_seconds,
-            validate_parameters=self.validate_parameters if validate_parameters is None else validate_parameters,
-            log_prints=self.log_prints if log_prints is None else log_prints,
-        )
+    def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
+        """The same flow with some options changed; this one stays as it is. None leaves an option as it was."""
+        return self._changed(dict(options))
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -103,6 +73,8 @@ class Flow(Generic[P, R]):
     ) -> Any:
         """Run the flow and return what it returns; an async flow's call must be awaited.
 
+        A generator's items come one by one, and its run ends with the last.
+
         Args:
             *args: its arguments.
             return_state: give the final state instead of the value, and do not raise.
@@ -114,46 +86,54 @@ class Flow(Generic[P, R]):
         from levada.engine import run
 
         carry = run.call_async if self.is_async else run.call
+        if self.is_generator and not return_state:
+            from levada.engine import generators
+
+            carry = generators.call_flow_async if self.is_async else generators.call_flow
         return carry(self, args, kwargs, return_state=return_state)
 
-    def __get__(self, instance: object, owner: type | None = None) -> "Flow[..., R]":
-        """As a method: the same flow, bound to its object."""
-        if instance is None:
-            return self
-        bound = copy(self)
-        bound.fn = self.fn.__get__(instance, owner)
-        return bound
+    def validate(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters with defaults filled in, each converted to what its annotation says.
 
-    def __repr__(self) -> str:
-        return f"<Flow {self.name!r}>"
+        Raises:
+            ParameterError: one is unknown, missing or does not fit.
+        """
+        from levada.engine import parameters as rules
 
+        return rules.validate(self.fn, parameters)
 
-OPTIONS = (
-    "name",
-    "description",
-    "version",
-    "retries",
-    "retry_delay_seconds",
-    "timeout_seconds",
-    "validate_parameters",
-    "log_prints",
-)
+    def to_deployment(self, name: str, **options: Any) -> Any:
+        """A `levada.deployments.Deployment` of this flow; see `levada.deployments.to_deployment` for its options."""
+        from levada import deployments
+
+        return deployments.to_deployment(self, name, **options)
+
+    def deploy(self, name: str, **options: Any) -> Any:
+        """Build a deployment of this flow and apply it to the configured cluster; see `levada.deployments.deploy`."""
+        from levada import deployments
+
+        return deployments.deploy(self, name, **options)
+
+    def serve(self, name: str | None = None, **options: Any) -> None:
+        """Start runs of this flow by its schedules, in this process, until it is stopped; see `levada.serving.serve`."""
+        from levada import serving
+
+        limit = options.pop("limit", None)
+        serving.serve(self.to_deployment(name or self.slug, **options), limit=limit)
+
+    @classmethod
+    def from_source(cls, source: Any, entrypoint: str) -> "Flow[..., Any]":
+        """The flow at `path.py:function` in a folder, a Git repository or a storage block; see `levada.serving`."""
+        from levada import serving
+
+        found: Flow[..., Any] = serving.from_source(source, entrypoint)
+        return found
 
 
 @overload
 def flow(fn: Callable[P, R], /) -> Flow[P, R]: ...
 @overload
-def flow(
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    version: str | None = None,
-    retries: int | None = None,
-    retry_delay_seconds: DelaySetting = None,
-    timeout_seconds: float | None = None,
-    validate_parameters: bool = True,
-    log_prints: bool | None = None,
-) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
+def flow(**options: Unpack[FlowOptions]) -> Callable[[Callable[P, R]], Flow[P, R]]: ...
 def flow(fn: Any = None, /, **options: Any) -> Any:
     """Make a function a flow, as `@flow` or `@flow(...)`.
 
@@ -166,7 +146,7 @@ def flow(fn: Any = None, /, **options: Any) -> Any:
     Raises:
         OptionError: an option is unknown or cannot work.
     """
-    _options.refuse_unknown({key: value for key, value in options.items() if key not in OPTIONS}, OPTIONS, "flow")
     if fn is not None:
         return Flow(fn, **options)
+    _options.refuse_unknown(options, Flow.known, "flow")
     return lambda function: Flow(function, **options)

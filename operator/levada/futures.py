@@ -1,6 +1,6 @@
 """Futures: what `.submit` gives back, to be waited for, asked for its result, or passed on to another task."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from levada.states import State
@@ -45,11 +45,20 @@ class Future(Generic[R_co]):
 
     def done(self) -> bool:
         """Whether it has ended, well or not."""
-        return self._run.is_done
+        return self._run.over
 
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait until it has ended, at most `timeout` seconds. Does not raise what the task raised."""
+    def wait(self, timeout: float | None = None) -> State[R_co]:
+        """Wait until it has ended, at most `timeout` seconds, and say how it stands. Does not raise what the task raised."""
         self._run.wait(timeout)
+        return self._run.state
+
+    def get_state(self) -> State[R_co]:
+        """How the task run stands now."""
+        return self._run.state
+
+    def add_done_callback(self, fn: "Callable[[Future[R_co]], object]") -> None:
+        """Call `fn(future)` when it has ended, in whatever thread that is; at once if it has. What `fn` raises is logged."""
+        self._run.when_done(lambda _run: _told(fn, self))
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         """Wait for what the task returns.
@@ -131,6 +140,30 @@ def as_completed(futures: Iterable[Future[R]], timeout: float | None = None) -> 
             raise TimeoutError(
                 f"{len(every) - index} of {len(every)} task runs are not done after {timeout} s"
             ) from None
+
+
+def resolve_futures_to_results(value: Any) -> Any:
+    """A value with the futures in it replaced by their results, also inside lists, dicts and dataclasses."""
+    from levada.engine.dependencies import replace
+
+    return replace(value, lambda source: source.result())
+
+
+def resolve_futures_to_states(value: Any) -> Any:
+    """A value with the futures in it replaced by their final states, also inside lists, dicts and dataclasses."""
+    from levada.engine.dependencies import replace
+
+    return replace(value, lambda source: source.wait() if isinstance(source, Future) else source)
+
+
+def _told(fn: Callable[[Any], object], future: Future[Any]) -> None:
+    try:
+        fn(future)
+    except Exception as error:  # noqa: BLE001  it is called by the engine, which must go on
+        from levada.engine.tracebacks import text
+        from levada.logging import LOGGER
+
+        LOGGER.error("a done callback of %s failed\n%s", future.run_id, text(error))
 
 
 def _put(ended: "SimpleQueue[Any]", future: Future[Any], _run: object) -> None:

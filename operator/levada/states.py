@@ -5,6 +5,7 @@ and on a page.
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from levada.exceptions import RunCancelled, RunFailed
@@ -22,12 +23,13 @@ class State(Generic[R]):
         type: the phase.
         name: what is shown; the phase, unless said otherwise.
         message: one line for a human.
-        value: what the run returned, if it completed.
         exception: why it did not, if it did not.
         run_id: the id of the task run that it belongs to (empty for a flow run or a state made by hand).
+        timestamp: since when, in UTC.
+        scheduled_time: for what moment it is planned, if it is.
     """
 
-    __slots__ = ("exception", "message", "name", "run_id", "type", "value")
+    __slots__ = ("_value", "exception", "message", "name", "run_id", "scheduled_time", "timestamp", "type")
 
     def __init__(
         self,
@@ -38,13 +40,23 @@ class State(Generic[R]):
         exception: BaseException | None = None,
         name: str | None = None,
         run_id: str = "",
+        timestamp: datetime | None = None,
+        scheduled_time: datetime | None = None,
     ) -> None:
         self.type = RunPhase(type)
         self.name = name or self.type.value
         self.message = message
-        self.value = value
+        self._value = value
         self.exception = exception
         self.run_id = run_id
+        self.timestamp = timestamp or datetime.now(UTC)
+        self.scheduled_time = scheduled_time
+
+    @property
+    def value(self) -> Any:
+        """What the run returned; read from storage if it is kept only there."""
+        load = getattr(type(self._value), "levada_load", None)
+        return self._value if load is None else load(self._value)
 
     @property
     def data(self) -> Any:
@@ -91,15 +103,20 @@ class State(Generic[R]):
         """Never started, because something that it needs did not complete."""
         return self.type is RunPhase.SKIPPED
 
+    def is_cached(self) -> bool:
+        """Completed without running, by the result of an earlier run."""
+        return self.name == "Cached"
+
     def is_final(self) -> bool:
         """Whether nothing can follow."""
         return self.type in TERMINAL_PHASES
 
-    def result(self, raise_on_failure: bool = True) -> Any:
+    def result(self, raise_on_failure: bool = True, fetch: bool = True) -> Any:
         """What the run returned.
 
         Args:
             raise_on_failure: raise the run's error if it did not complete; otherwise return that error.
+            fetch: for older code; results are always fetched.
 
         Raises:
             RunFailed: the run is not finished, or it failed and no exception tells why.
@@ -149,10 +166,77 @@ def any_failed(states: Iterable[State[Any]]) -> bool:
     return any(state.is_failed() for state in states)
 
 
+def get_state_exception(state: State[Any]) -> BaseException:
+    """The error of a state that did not complete.
+
+    Raises:
+        ValueError: it completed, or has not ended.
+    """
+    if state.type not in _UNSUCCESSFUL:
+        raise ValueError(f"{state!r} has no exception: it did not end badly")
+    error: BaseException = state.result(raise_on_failure=False)
+    return error
+
+
+def raise_state_exception(state: State[Any]) -> None:
+    """Raise the error of a state that did not complete; of one that did, do nothing."""
+    if state.type in _UNSUCCESSFUL:
+        raise get_state_exception(state)
+
+
+def is_state(value: object) -> bool:
+    """Whether a value is a state."""
+    return isinstance(value, State)
+
+
+class StateGroup:
+    """Some states, counted."""
+
+    def __init__(self, states: Iterable[State[Any]]) -> None:
+        self.states = list(states)
+
+    @property
+    def total_count(self) -> int:
+        """How many there are."""
+        return len(self.states)
+
+    def fail_count(self) -> int:
+        """How many failed."""
+        return sum(state.is_failed() for state in self.states)
+
+    def all_completed(self) -> bool:
+        """Whether every one is Completed."""
+        return all_completed(self.states)
+
+    def all_final(self) -> bool:
+        """Whether every one has ended."""
+        return all(state.is_final() for state in self.states)
+
+    def any_failed(self) -> bool:
+        """Whether any is Failed or TimedOut."""
+        return any_failed(self.states)
+
+    def any_cancelled(self) -> bool:
+        """Whether any is Cancelled."""
+        return any(state.is_cancelled() for state in self.states)
+
+    def any_paused(self) -> bool:
+        """Whether any is Paused."""
+        return any(state.is_paused() for state in self.states)
+
+    def counts_message(self) -> str:
+        """Such as `total=3 'Completed'=2 'Failed'=1`."""
+        kinds = dict.fromkeys(state.type.value for state in self.states)
+        parts = [f"{kind!r}={sum(state.type.value == kind for state in self.states)}" for kind in kinds]
+        return " ".join([f"total={self.total_count}", *parts])
+
+
 # Constructors, named after the states as Prefect does: `return Failed(message="no trips in this month")`.
-def Scheduled(message: str = "", *, data: Any = None, name: str | None = None) -> State[Any]:  # noqa: N802
-    """A state that waits for its time."""
-    return _make(RunPhase.SCHEDULED, message, data, name)
+def Scheduled(  # noqa: N802
+    message: str = "", *, scheduled_time: datetime | None = None, data: Any = None, name: str | None = None
+) -> State[Any]:
+    """A state that waits for its time: `scheduled_time`, or now."""
+    return _planned(RunPhase.SCHEDULED, message, data, name, scheduled_time)
 
 
 def Pending(message: str = "", *, data: Any = None, name: str | None = None) -> State[Any]:  # noqa: N802
@@ -165,19 +249,42 @@ def Running(message: str = "", *, data: Any = None, name: str | None = None) -> 
     return _make(RunPhase.RUNNING, message, data, name)
 
 
+def Late(message: str = "", *, scheduled_time: datetime | None = None, data: Any = None) -> State[Any]:  # noqa: N802
+    """A state whose time has passed without a start."""
+    return _planned(RunPhase.SCHEDULED, message, data, "Late", scheduled_time)
+
+
+def AwaitingConcurrencySlot(message: str = "", *, data: Any = None) -> State[Any]:  # noqa: N802
+    """A state that waits for a free slot."""
+    return _make(RunPhase.SCHEDULED, message, data, "AwaitingConcurrencySlot")
+
+
+def Cached(message: str = "", *, data: Any = None) -> State[Any]:  # noqa: N802
+    """A state that ended well without running: `data` is the result of an earlier run."""
+    return _make(RunPhase.COMPLETED, message, data, "Cached")
+
+
 def Retrying(message: str = "", *, data: Any = None, name: str | None = None) -> State[Any]:  # noqa: N802
     """A state between two tries."""
     return _make(RunPhase.RETRYING, message, data, name)
 
 
-def AwaitingRetry(message: str = "", *, data: Any = None) -> State[Any]:  # noqa: N802
-    """A state that waits for its next try."""
-    return _make(RunPhase.RETRYING, message, data, "AwaitingRetry")
+def AwaitingRetry(message: str = "", *, scheduled_time: datetime | None = None, data: Any = None) -> State[Any]:  # noqa: N802
+    """A state that waits for its next try, which is planned for `scheduled_time`."""
+    return _planned(RunPhase.RETRYING, message, data, "AwaitingRetry", scheduled_time)
 
 
-def Paused(message: str = "", *, data: Any = None, name: str | None = None) -> State[Any]:  # noqa: N802
-    """A state that waits to be resumed."""
-    return _make(RunPhase.PAUSED, message, data, name)
+def Paused(  # noqa: N802
+    message: str = "", *, timeout_seconds: float | None = None, data: Any = None, name: str | None = None
+) -> State[Any]:
+    """A state that waits to be resumed, for at most `timeout_seconds`."""
+    until = None if timeout_seconds is None else datetime.now(UTC) + timedelta(seconds=timeout_seconds)
+    return State(RunPhase.PAUSED, message, value=data, name=name, scheduled_time=until)
+
+
+def Suspended(message: str = "", *, timeout_seconds: float | None = None, data: Any = None) -> State[Any]:  # noqa: N802
+    """A state whose process has ended, to go on later."""
+    return Paused(message, timeout_seconds=timeout_seconds, data=data, name="Suspended")
 
 
 def Cancelling(message: str = "", *, data: Any = None, name: str | None = None) -> State[Any]:  # noqa: N802
@@ -219,3 +326,9 @@ def _make(phase: RunPhase, message: str, data: Any, name: str | None) -> State[A
     if isinstance(data, BaseException):
         return State(phase, message or f"{type(data).__name__}: {data}", exception=data, name=name)
     return State(phase, message, value=data, name=name)
+
+
+def _planned(phase: RunPhase, message: str, data: Any, name: str | None, when: datetime | None) -> State[Any]:
+    made = _make(phase, message, data, name)
+    made.scheduled_time = when or made.timestamp
+    return made

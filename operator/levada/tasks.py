@@ -1,94 +1,170 @@
-"""`@task`: a function whose calls are seen, retried, timed and run side by side.
+"""`@task`: a function whose calls are seen, retried, cached, timed and run side by side.
 
 A task is called like the function that it decorates, and can be tested through `.fn` without anything around it.
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from copy import copy
-from functools import update_wrapper
-from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
+from datetime import timedelta
+from typing import Any, ClassVar, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from levada import _options
-from levada.engine.machine import Rules
-from levada.engine.retry import DelaySetting, delays_of, exponential_delays, retries_of
-from levada.engine.timeout import timeout_of
+from levada._decorated import Decorated, Hook, Hooks, SharedOptions
+from levada.annotations import allow_failure, quote, unmapped
+from levada.engine.retry import exponential_delays
 from levada.exceptions import OptionError
 from levada.futures import Future, FutureList
 from levada.states import State
+
+__all__ = [
+    "Task",
+    "TaskOptions",
+    "allow_failure",
+    "exponential_backoff",
+    "quote",
+    "task",
+    "task_input_hash",
+    "unmapped",
+]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Task(Generic[P, R]):
+class TaskOptions(SharedOptions, total=False):
+    """What `@task(...)` takes."""
+
+    tags: Iterable[str] | None
+    retry_jitter_factor: float | None
+    retry_condition_fn: Callable[..., bool] | None
+    cache_policy: Any
+    cache_key_fn: Callable[..., str | None] | None
+    cache_expiration: timedelta | None
+    refresh_cache: bool | None
+    result_storage_key: str | None
+    task_run_name: str | Callable[[], str] | None
+    on_rollback: Hooks
+    on_commit: Hooks
+
+
+class Task(Decorated[P, R]):
     """A function as a task. Made by `@task`.
 
     Attributes:
         fn: the function itself.
         name: its name in logs and in a run's status.
         description: what it does; the docstring, unless given.
+        version: free text.
         tags: free labels.
         retries: how often it is tried again after an exception or its timeout.
+        retry_delay_seconds: the wait before a retry; a number, a list, or a function from the number of retries to a list.
+        retry_jitter_factor: by how much of itself, at random, a delay may grow.
+        retry_condition_fn: called as fn(task, task_run, state) after a failure; False: no retry.
         timeout_seconds: how long one try may take.
         log_prints: whether prints go to the run's log; None: as the flow says.
+        cache_policy: what makes two runs the same, see `levada.caching`.
+        cache_expiration: how long a kept result counts.
+        refresh_cache: run in any case, and keep the new result.
+        persist_result: whether results are kept in storage; None: if something here needs it, or as the flow says.
+        result_storage, result_serializer, result_storage_key: where, how and under which key they are kept.
+        cache_result_in_memory: False: a kept result is read again when it is asked for, and takes no memory meanwhile.
+        task_run_name: a template such as "load {month}", or a function.
+        hooks: what is called when a run starts or ends, by phase.
         is_async: whether its calls must be awaited.
     """
 
-    fn: Callable[P, R]
-    __wrapped__: Callable[P, R]
-    __name__: str
+    kind: ClassVar[str] = "task"
+    known: ClassVar[frozenset[str]] = frozenset(TaskOptions.__annotations__)
 
-    def __init__(
-        self,
-        fn: Callable[P, R],
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        tags: Iterable[str] | None = None,
-        retries: int | None = None,
-        retry_delay_seconds: DelaySetting = None,
-        timeout_seconds: float | None = None,
-        log_prints: bool | None = None,
-    ) -> None:
-        self.fn = _options.function_of(fn, "task")
-        update_wrapper(self, fn)
-        self.is_async = _options.is_async(fn)
-        self.name = _options.name_of(name, fn, "task")
-        owner = f"task {self.name!r}"
-        self.description = _options.text_of(description, "description", owner) or (fn.__doc__ or "").strip()
-        self.tags = _options.tags_of(tags, owner)
-        self.retries = retries_of(retries, owner)
-        self.retry_delay_seconds = retry_delay_seconds
-        self.timeout_seconds = timeout_of(timeout_seconds, owner)
-        self.log_prints = _options.flag_of(log_prints, "log_prints", owner)
-        self.slug = _options.slug_of(self.name)
-        self.rules = Rules(self.retries, delays_of(retry_delay_seconds, self.retries, owner))
-
-    def with_options(
-        self,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        tags: Iterable[str] | None = None,
-        retries: int | None = None,
-        retry_delay_seconds: DelaySetting = None,
-        timeout_seconds: float | None = None,
-        log_prints: bool | None = None,
-        **unknown: Any,
-    ) -> "Task[P, R]":
-        """The same task with some options changed; this one stays as it is."""
-        _options.refuse_unknown(unknown, OPTIONS, "task.with_options")
-        return Task(
-            self.fn,
-            name=self.name if name is None else name,
-            description=self.description if description is None else description,
-            tags=self.tags if tags is None else tags,
-            retries=self.retries if retries is None else retries,
-            retry_delay_seconds=self.retry_delay_seconds if retry_delay_seconds is None else retry_delay_seconds,
-            timeout_seconds=self.timeout_seconds if timeout_seconds is None else timeout_seconds,
-            log_prints=self.log_prints if log_prints is None else log_prints,
+    def __init__(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> None:
+        super().__init__(fn, dict(options))
+        owner = self.owner
+        self.tags = _options.tags_of(options.get("tags"), owner)
+        self.retry_jitter_factor = options.get("retry_jitter_factor")
+        self.retry_condition_fn = _options.function_option(
+            options.get("retry_condition_fn"), "retry_condition_fn", owner
         )
+        self.cache_expiration = _options.expiration_of(options.get("cache_expiration"), owner)
+        self.refresh_cache = bool(_options.flag_of(options.get("refresh_cache"), "refresh_cache", owner))
+        parameters = _options.parameter_names(self.fn)
+        key = options.get("result_storage_key")
+        self.result_storage_key = _options.template_of(key, "result_storage_key", owner, parameters)
+        run_name = options.get("task_run_name")
+        self.task_run_name = _options.template_of(run_name, "task_run_name", owner, parameters)
+        self.commit_hooks = _options.commit_hooks_of(options.get("on_commit"), "on_commit", owner)
+        self.rollback_hooks = _options.commit_hooks_of(options.get("on_rollback"), "on_rollback", owner)
+        self.cache_policy = self._policy(options)
+        self._source_hash = ""
+        self._settle()
+
+    def _policy(self, options: TaskOptions) -> Any:
+        """The cache policy that the options add up to; None if they say nothing."""
+        policy, key_fn = options.get("cache_policy"), options.get("cache_key_fn")
+        if policy is None and key_fn is None:
+            return None
+        from levada import caching
+
+        made = caching.policy_of(policy, key_fn, self.owner)
+        if self.persist_result is False and made is not caching.NO_CACHE:
+            import warnings
+
+            warnings.warn(
+                f"{self.owner}: persist_result=False keeps no results, so cache_policy and cache_key_fn have no effect; "
+                f"leave persist_result out",
+                stacklevel=4,
+            )
+            return caching.NO_CACHE
+        return made
+
+    def _settle(self) -> None:
+        """Work out what each run of it would otherwise ask again."""
+        from_options = self.result_storage_key is not None
+        if self.cache_policy is not None:
+            from levada.caching import NO_CACHE
+
+            from_options = from_options or self.cache_policy is not NO_CACHE
+        # Whether its own options ask for results to be kept.
+        self.caches = from_options
+        # Whether a run of it is nothing but its call: no name, cache, or result to keep of its own.
+        self.plain = not (
+            self.task_run_name is not None
+            or self.persist_result
+            or self.cache_policy is not None
+            or self.result_storage_key is not None
+            or self.commit_hooks
+            or self.rollback_hooks
+        )
+
+    @property
+    def source_hash(self) -> str:
+        """The hash of its code."""
+        if not self._source_hash:
+            from levada.caching import source_hash_of
+
+            self._source_hash = source_hash_of(self.fn)
+        return self._source_hash
+
+    def on_commit(self, hook: Hook) -> Hook:
+        """Decorate a function that is called as fn(transaction) when a run's transaction commits."""
+        self.commit_hooks = (*self.commit_hooks, *_options.commit_hooks_of([hook], "on_commit", self.owner))
+        self._settle()
+        return hook
+
+    def on_rollback(self, hook: Hook) -> Hook:
+        """Decorate a function that is called as fn(transaction) when a run's transaction is rolled back."""
+        self.rollback_hooks = (*self.rollback_hooks, *_options.commit_hooks_of([hook], "on_rollback", self.owner))
+        self._settle()
+        return hook
+
+    def with_options(self, **options: Unpack[TaskOptions]) -> "Task[P, R]":
+        """The same task with some options changed; this one stays as it is. None leaves an option as it was."""
+        made = self._changed(dict(options))
+        if "on_commit" not in options:
+            made.commit_hooks = self.commit_hooks
+        if "on_rollback" not in options:
+            made.rollback_hooks = self.rollback_hooks
+        made._settle()
+        return made
 
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
@@ -111,15 +187,21 @@ class Task(Generic[P, R]):
     ) -> Any:
         """Run the task here and now and return what it returns; that of an async task must be awaited.
 
+        A generator's items come one by one, and its run ends with the last.
+
         Args:
             *args: its arguments; futures are waited for and replaced by their results.
             return_state: give the final state instead of the value, and do not raise.
             wait_for: futures that must complete first.
             **kwargs: its keyword arguments.
         """
-        from levada.engine import taskrun
+        from levada.engine import calls
 
-        run = taskrun.call_async if self.is_async else taskrun.call
+        run = calls.call_async if self.is_async else calls.call
+        if self.is_generator and not return_state:
+            from levada.engine import generators
+
+            run = generators.call_task_async if self.is_async else generators.call_task
         return run(self, args, kwargs, wait_for=wait_for, return_state=return_state)
 
     @overload
@@ -145,10 +227,10 @@ class Task(Generic[P, R]):
     def submit(
         self, *args: Any, return_state: bool = False, wait_for: Iterable[Any] | None = None, **kwargs: Any
     ) -> Any:
-        """Start the task in a thread and return a future at once.
+        """Run the task where the flow's task runner says, and go on without waiting for it.
 
         Futures among the arguments, also inside collections, make it wait for them. If one of them does not complete, the
-        task is Skipped. An async task runs in an event loop of its thread.
+        task is Skipped, unless it stands in `allow_failure(...)`. An async task runs in an event loop of its thread.
 
         Args:
             *args: its arguments.
@@ -156,9 +238,9 @@ class Task(Generic[P, R]):
             wait_for: futures that must complete first, without being arguments.
             **kwargs: its keyword arguments.
         """
-        from levada.engine import taskrun
+        from levada.engine import calls
 
-        future = taskrun.submit(self, args, kwargs, wait_for=wait_for)
+        future = calls.submit(self, args, kwargs, wait_for=wait_for)
         if not return_state:
             return future
         future.wait()
@@ -179,33 +261,13 @@ class Task(Generic[P, R]):
         futures.wait()
         return [future.state for future in futures]
 
-    def __get__(self, instance: object, owner: type | None = None) -> "Task[..., R]":
-        """As a method: the same task, bound to its object."""
-        if instance is None:
-            return self
-        bound = copy(self)
-        bound.fn = self.fn.__get__(instance, owner)
-        return bound
-
-    def __repr__(self) -> str:
-        return f"<Task {self.name!r}>"
-
-
-class unmapped(Generic[T]):  # noqa: N801  reads as a function, as in Prefect
-    """A value that `.map` gives to every call as it is."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: T) -> None:
-        self.value = value
-
 
 def _calls_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterable[tuple[list[Any], dict[str, Any]]]:
     """The arguments of each call of a `.map`."""
     parts: dict[int | str, Any] = dict(enumerate(args))
     parts.update(kwargs)
     parts = {key: part.result() if isinstance(part, Future) else part for key, part in parts.items()}
-    lists = {key: list(part) for key, part in parts.items() if _is_mapped(part)}
+    lists = {key: _items_of(part) for key, part in parts.items() if _is_mapped(part)}
     if not lists:
         raise ValueError(f"{name}.map(...) needs at least one list among its arguments; use .submit for a single call")
     lengths = {len(items) for items in lists.values()}
@@ -222,10 +284,16 @@ def _calls_of(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Itera
 
 def _is_mapped(part: Any) -> bool:
     """Whether `.map` goes through its items."""
+    if isinstance(part, allow_failure):
+        part = part.value
     return isinstance(part, Iterable) and not isinstance(part, (str, bytes, Mapping, unmapped))
 
 
-OPTIONS = ("name", "description", "tags", "retries", "retry_delay_seconds", "timeout_seconds", "log_prints")
+def _items_of(part: Any) -> list[Any]:
+    """The items of a mapped argument; of one in `allow_failure`, each of them in it."""
+    if isinstance(part, allow_failure):
+        return [allow_failure(item) for item in part.value]
+    return list(part)
 
 
 def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
@@ -235,19 +303,17 @@ def exponential_backoff(backoff_factor: float) -> Callable[[int], list[float]]:
     return lambda retries: exponential_delays(backoff_factor, retries)
 
 
+def task_input_hash(context: Any, arguments: dict[str, Any]) -> str | None:
+    """For `cache_key_fn`: the same code and the same arguments."""
+    from levada import caching
+
+    return caching.task_input_hash(context, arguments)
+
+
 @overload
 def task(fn: Callable[P, R], /) -> Task[P, R]: ...
 @overload
-def task(
-    *,
-    name: str | None = None,
-    description: str | None = None,
-    tags: Iterable[str] | None = None,
-    retries: int | None = None,
-    retry_delay_seconds: DelaySetting = None,
-    timeout_seconds: float | None = None,
-    log_prints: bool | None = None,
-) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+def task(**options: Unpack[TaskOptions]) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 def task(fn: Any = None, /, **options: Any) -> Any:
     """Make a function a task, as `@task` or `@task(...)`.
 
@@ -261,7 +327,7 @@ def task(fn: Any = None, /, **options: Any) -> Any:
     Raises:
         OptionError: an option is unknown or cannot work.
     """
-    _options.refuse_unknown({key: value for key, value in options.items() if key not in OPTIONS}, OPTIONS, "task")
     if fn is not None:
         return Task(fn, **options)
+    _options.refuse_unknown(options, Task.known, "task")
     return lambda function: Task(function, **options)

@@ -1,22 +1,30 @@
 """What a task run waits for: the futures and states among its arguments, also inside nested collections.
 
 Lists, tuples, named tuples, sets, dicts and dataclasses are looked into. Everything else (an array, a data frame, an object of
-the user) is passed on unseen, and a collection without futures is passed on as the very object it is.
+the user) is passed on unseen, and a collection without futures is passed on as the very object it is. `allow_failure(...)` around a
+future is a word for the engine, `quote(...)` around a collection keeps us out of it; the task gets what is inside.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from levada.annotations import Annotation, allow_failure, quote
 from levada.futures import Future
 from levada.states import State
 
 Resolve = Callable[[Future[Any] | State[Any]], Any]
 _ATOMS = frozenset({int, str, float, bytes, bool, type(None), complex, bytearray, range, slice})
+ANNOTATED = 0  # the id of no object
 _PLAIN = frozenset({list, tuple, set, frozenset, dict})
 
 
-def find(values: Iterable[Any]) -> list[Future[Any] | State[Any]]:
-    """The futures and states in some values, in the order of their appearance, each once."""
+def find(values: Iterable[Any], tolerated: set[int] | None = None) -> list[Future[Any] | State[Any]]:
+    """The futures and states in some values, in the order of their appearance, each once.
+
+    Args:
+        values: where to look.
+        tolerated: gets the ids of those that stand in `allow_failure(...)`, and ANNOTATED if there is any annotation.
+    """
     found: dict[int, Future[Any] | State[Any]] = {}
     seen: set[int] = set()
     todo = [value for value in values if type(value) not in _ATOMS]
@@ -25,6 +33,16 @@ def find(values: Iterable[Any]) -> list[Future[Any] | State[Any]]:
         value = todo.pop()
         if isinstance(value, (Future, State)):
             found[id(value)] = value
+            continue
+        if isinstance(value, Annotation):
+            if tolerated is not None:
+                tolerated.add(ANNOTATED)
+            if isinstance(value, allow_failure) and tolerated is not None:
+                inner_sources = find((value.value,))
+                tolerated.update(map(id, inner_sources))
+                found.update((id(source), source) for source in inner_sources)
+            elif not isinstance(value, quote):
+                todo.append(value.value)
             continue
         inner = _children(value)
         if inner is None or id(value) in seen:
@@ -58,9 +76,26 @@ def _replace(value: Any, resolve: Resolve, made: dict[int, Any]) -> Any:
         return value
     if isinstance(value, (Future, State)):
         return resolve(value)
+    if isinstance(value, Annotation):
+        return value.value if isinstance(value, quote) else _replace(value.value, resolve, made)
     if id(value) in made:
         return made[id(value)]
-    return _rebuild(value, resolve, made) if find((value,)) else value
+    return _rebuild(value, resolve, made) if holds_any(value) else value
+
+
+def holds_any(value: Any) -> bool:
+    """Whether a value holds anything that is replaced: a future, a state, or an annotation."""
+    seen: set[int] = set()
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, (Future, State, Annotation)):
+            return True
+        inner = _children(value)
+        if inner is not None and id(value) not in seen:
+            seen.add(id(value))
+            todo.extend(child for child in inner if type(child) not in _ATOMS)
+    return False
 
 
 def _rebuild(value: Any, resolve: Resolve, made: dict[int, Any]) -> Any:

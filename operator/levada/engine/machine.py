@@ -4,12 +4,12 @@ No clock, no I/O, no threads: whoever drives it calls the code, waits and report
 
 ```
             Started            Returned
-  Pending ──────────▶ Running ──────────▶ Completed
+  Pending ──────────▶ Running ──────────▶ Completed ◀── Recalled, from Pending: the result was there already
      │                │  ▲ │ Failure, a retry is left
      │ Blocked        │  │ ▼
      ▼                │  Retrying         Stopped, from anywhere that is not final
-  Skipped             ▼                 ─────────▶ Cancelled
-                    Failed
+  Skipped             ▼                 ─────────▶ Cancelled or Crashed
+              Failed or Crashed
 ```
 
 A final position is final: every later event leaves it as it is, so a late thread or a racing signal is harmless.
@@ -36,6 +36,7 @@ class Rules(NamedTuple):
 
     retries: int = 0
     delays: tuple[float, ...] = (0.0,)
+    jitter: float = 0.0
 
 
 class Started(NamedTuple):
@@ -54,21 +55,34 @@ class Returned(NamedTuple):
     message: str = ""
 
 
+class Recalled(NamedTuple):
+    """The result of an earlier run with the same key was found, so there is nothing to run."""
+
+    message: str = "cached"
+
+
 class Failure(NamedTuple):
-    """The code raised or took too long (`late`). `final`: trying again makes no sense (`sys.exit`)."""
+    """The code raised or took too long (`late`), or what ran it died (`crashed`).
+
+    `final`: trying again makes no sense (`sys.exit`, or the user's own condition says so). `luck`: a random number from 0 to
+    1, for the jitter of the next delay.
+    """
 
     message: str
     final: bool = False
     late: bool = False
+    crashed: bool = False
+    luck: float = 0.0
 
 
 class Stopped(NamedTuple):
-    """Somebody outside of the code ended it: a signal, a failed flow, asyncio."""
+    """Somebody outside of the code ended it: a signal, a failed flow, asyncio. `crashed`: nobody meant to."""
 
     message: str
+    crashed: bool = False
 
 
-Event = Started | Blocked | Returned | Failure | Stopped
+Event = Started | Blocked | Recalled | Returned | Failure | Stopped
 
 
 class Call(NamedTuple):
@@ -120,29 +134,32 @@ def _skip(position: Position, event: Blocked, rules: Rules) -> tuple[Position, E
     return Position(TaskState.SKIPPED, position.attempt, event.message), FINISH
 
 
-def _complete(position: Position, event: Returned, rules: Rules) -> tuple[Position, Effect]:
+def _complete(position: Position, event: Returned | Recalled, rules: Rules) -> tuple[Position, Effect]:
     return Position(TaskState.COMPLETED, position.attempt, event.message), FINISH
 
 
 def _fail(position: Position, event: Failure, rules: Rules) -> tuple[Position, Effect]:
     attempt = position.attempt
-    delay = None if event.final else next_delay(attempt, rules.retries, rules.delays)
+    delay = None if event.final else next_delay(attempt, rules.retries, rules.delays, rules.jitter, event.luck)
     if delay is None:
         tried = f" (after {attempt} attempts)" if attempt > 1 else ""
-        return Position(TaskState.FAILED, attempt, event.message + tried), FINISH
+        end = TaskState.CRASHED if event.crashed else TaskState.FAILED
+        return Position(end, attempt, event.message + tried), FINISH
     when = f"in {seconds_text(delay)}" if delay else "now"
     message = f"attempt {attempt} of {rules.retries + 1} failed, next {when}: {event.message}"
     return Position(TaskState.RETRYING, attempt, message), Wait(delay)
 
 
 def _stop(position: Position, event: Stopped, rules: Rules) -> tuple[Position, Effect]:
-    return Position(TaskState.CANCELLED, position.attempt, event.message), FINISH
+    end = TaskState.CRASHED if event.crashed else TaskState.CANCELLED
+    return Position(end, position.attempt, event.message), FINISH
 
 
 _Rule = Callable[[Position, Any, Rules], tuple[Position, Effect]]
 _TABLE: Final[dict[tuple[TaskState, type], _Rule]] = {
     (TaskState.PENDING, Started): _start,
     (TaskState.PENDING, Blocked): _skip,
+    (TaskState.PENDING, Recalled): _complete,
     (TaskState.PENDING, Failure): _fail,  # its arguments could not be made
     (TaskState.PENDING, Stopped): _stop,
     (TaskState.RUNNING, Returned): _complete,

@@ -4,13 +4,15 @@
 and a thread that comes too late changes nothing. `drive` and `drive_async` are all that differs between sync and async.
 """
 
+import logging
+import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from levada.engine import deadlines, threads
+from levada.engine import clock, deadlines, threads
 from levada.engine.machine import (
     CALL,
     FINISH,
@@ -21,18 +23,23 @@ from levada.engine.machine import (
     Event,
     Failure,
     Position,
+    Recalled,
     Returned,
     Rules,
     Stopped,
     Wait,
     advance,
 )
-from levada.engine.signals import describe
+from levada.engine.signals import describe, is_meant
 from levada.engine.timeout import timed_out_text
 from levada.engine.tracebacks import summary
-from levada.exceptions import RunCancelled, RunFailed, RunTimedOut
+from levada.exceptions import LevadaError, RunCancelled, RunFailed, RunTimedOut, WorkerCrashed
+from levada.logging import emit
 from levada.resources.phases import TERMINAL_TASK_STATES, RunPhase, TaskState
 from levada.states import State
+
+if TYPE_CHECKING:
+    from levada.engine.keeping import Stored
 
 # One lock for all changes: they are short, and a graph of runs cannot deadlock on one lock. Re-entrant, because a
 # destructor of user code may run anywhere.
@@ -44,11 +51,15 @@ class Node:
     """A run: where it stands, what it returned or raised, and who waits for it."""
 
     __slots__ = (
+        "_closed",
         "_waiters",
+        "cached",
         "end_time",
         "error",
+        "hooks",
         "id",
         "name",
+        "over",
         "position",
         "rules",
         "start_time",
@@ -59,21 +70,46 @@ class Node:
     kind: ClassVar[str] = "run"
 
     def __init__(
-        self, run_id: str, name: str, *, rules: Rules = NO_RULES, timeout_seconds: float | None = None
+        self,
+        run_id: str,
+        name: str,
+        *,
+        rules: Rules = NO_RULES,
+        timeout_seconds: float | None = None,
+        hooks: "dict[RunPhase, tuple[Any, ...]] | None" = None,
     ) -> None:
         self.id = run_id
         self.name = name
         self.rules = rules
         self.timeout_seconds = timeout_seconds
+        self.hooks = hooks
         self.position: Position = FIRST
         self.start_time: datetime | None = None
         self.end_time: datetime | None = None
         self.value: Any = None
         self.error: BaseException | None = None
         self.timed_out = False
+        self.cached = False
+        # The end has been told to all who wait for it; until then, hooks may still be at work.
+        self.over = False
+        self._closed = False
         self._waiters: list[Callable[[Any], None]] | None = None
 
     # What the two kinds of runs do differently.
+    def begin(self) -> Effect:
+        """Its turn has come: start it, unless it need not be run at all."""
+        return self.feed(START)
+
+    @property
+    def is_slow_to_end(self) -> bool:
+        """Whether its end writes a result or calls hooks, which must not hold up an event loop."""
+        return bool(self.hooks)
+
+    @property
+    def times_itself(self) -> bool:
+        """Whether the call itself raises TooLate at its timeout."""
+        return False
+
     def invoke(self) -> Any:
         """Call the user's function and return its value."""
         raise NotImplementedError
@@ -83,8 +119,16 @@ class Node:
         raise NotImplementedError
 
     def conclude(self, value: Any) -> tuple[Event, Any]:
-        """What a returned value means: the event, and the value to keep."""
+        """What a returned value means: the event, and the value to keep.
+
+        Raises:
+            LevadaError: the value cannot be kept as it should be.
+        """
         return RETURNED, value
+
+    def may_retry(self, failure: Failure, error: BaseException) -> bool:
+        """Whether the user's own condition allows another try."""
+        return True
 
     def report(self) -> None:
         """Tell the reporter. Called under the lock."""
@@ -93,7 +137,14 @@ class Node:
         """Write the log line of a change. Called without the lock."""
 
     def closed(self) -> None:
-        """Tidy up after the end. Called under the lock, after the report."""
+        """Count the end. Called once, under the lock, after the report."""
+
+    def let_go(self) -> None:
+        """Forget what nobody needs any more. Called under the lock, when those who wait are told."""
+
+    def hook_subject(self) -> tuple[Any, Any]:
+        """The first two arguments of a hook: what was decorated, and the run."""
+        raise NotImplementedError
 
     # Changes.
     def feed(self, event: Event, attempt: int = 0, *, value: Any = None, error: BaseException | None = None) -> Effect:
@@ -115,33 +166,74 @@ class Node:
                 return effect
             self.value, self.error = value, error
             self.timed_out = type(event) is Failure and event.late
-            now = datetime.now(UTC)
+            self.cached = type(event) is Recalled
+            now = clock.now()
             if effect is FINISH:
                 self.end_time = now
             elif self.start_time is None:
                 self.start_time = now
             self.position = after
             self.report()
+            hooks = self._hooks_of(after)
             if effect is FINISH:
-                waiters = self._close()
+                self._close()
+                if not hooks:
+                    waiters = self._publish()
         self.log(after)
+        if hooks:
+            self._call_hooks(hooks, effect)
         for waiter in waiters or ():
             waiter(self)
         return effect
 
-    def _close(self) -> list[Callable[[Any], None]] | None:
-        self.closed()
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.closed()
+
+    def _publish(self) -> list[Callable[[Any], None]] | None:
+        """From here on it is over for everybody. Called under the lock; the waiters are called without it."""
+        self.over = True
         waiters, self._waiters = self._waiters, None
+        self.let_go()
         return waiters
+
+    def _hooks_of(self, position: Position) -> tuple[Any, ...]:
+        """The hooks of a position that it has just reached."""
+        if not self.hooks or (position.state is TaskState.RUNNING and position.attempt > 1):
+            return ()
+        return self.hooks.get(self.phase, ())
+
+    def _call_hooks(self, hooks: tuple[Any, ...], effect: Effect) -> None:
+        """Call hooks, then tell those who wait for the end, whatever the hooks do."""
+        from levada.engine.hooks import call_hooks
+
+        try:
+            subject, run = self.hook_subject()
+            call_hooks(hooks, subject, run, self.state, self.id)
+        finally:
+            if effect is FINISH:
+                with LOCK:
+                    waiters = self._publish()
+                for waiter in waiters or ():
+                    waiter(self)
 
     def stop(self, message: str, error: BaseException | None = None) -> None:
         """End it from outside. If it ended already but was interrupted before saying so, say so now."""
         with LOCK:
             if self.is_done:
-                self.report()
-                self.closed()
-                return
-        self.feed(Stopped(message), error=error)
+                if not self._closed:
+                    self.report()
+                    self._close()
+                waiters = self._publish() if not self.over else None
+                done = True
+            else:
+                done = False
+        if not done:
+            self.feed(Stopped(message, crashed=error is not None and not is_meant(error)), error=error)
+            return
+        for waiter in waiters or ():
+            waiter(self)
 
     # Waiting.
     @property
@@ -156,7 +248,7 @@ class Node:
             Whether it has ended already.
         """
         with LOCK:
-            if not self.is_done:
+            if not self.over:
                 if self._waiters is None:
                     self._waiters = []
                 self._waiters.append(waiter)
@@ -166,7 +258,7 @@ class Node:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for its end, at most `timeout` seconds; whether it has come."""
-        if self.is_done:
+        if self.over:
             return True
         # A lock of its own for each who waits: an interrupt can leave nobody else waiting for ever.
         ended = threading.Lock()
@@ -203,12 +295,20 @@ class Node:
     def state(self) -> State[Any]:
         """How it stands now, as user code sees it."""
         with LOCK:
-            return State(self.phase, self.position.message, value=self.value, exception=self.error, run_id=self.id)
+            return State(
+                self.phase,
+                self.position.message,
+                value=self.value,
+                exception=self.error,
+                name="Cached" if self.cached else None,
+                run_id=self.id,
+                timestamp=self.end_time or self.start_time,
+            )
 
     def result(self, raise_on_failure: bool = True) -> Any:
         """Its value; or its error, raised or returned."""
         if self.position.state is TaskState.COMPLETED:
-            return self.value
+            return value_of(self.value)
         error = self.error if self.error is not None else self._without_error()
         if raise_on_failure:
             raise error
@@ -218,6 +318,12 @@ class Node:
         """An exception for a run that did not complete, although nothing was raised."""
         text = f"{self.kind} {self.id} is {self.phase.value}: {self.position.message}"
         return RunCancelled(text) if self.position.state is TaskState.CANCELLED else RunFailed(text)
+
+
+def value_of(value: "Any | Stored") -> Any:
+    """A run's value; read from storage if it is kept only there."""
+    load = getattr(type(value), "levada_load", None)
+    return value if load is None else load(value)
 
 
 def _acquire(done: threading.Lock, timeout: float | None) -> bool:
@@ -241,26 +347,47 @@ def _late(node: Node) -> tuple[Failure, RunTimedOut]:
     return Failure(f"timed out: {text}", late=True), RunTimedOut(f"{node.kind} {node.id}: {text}")
 
 
-def _raised(node: Node, attempt: int, error: BaseException) -> Effect:
-    """Let what a try raised happen to its run."""
+def raised(node: Node, attempt: int, error: BaseException, *, final: bool = False) -> Effect:
+    """Let what a try raised happen to its run. `final`: whatever it is, it must not be tried again."""
     event: Event
     if isinstance(error, deadlines.TooLate):
         event, error = _late(node)
     elif isinstance(error, Exception):
-        event = Failure(summary(error))
+        event = Failure(summary(error), crashed=isinstance(error, WorkerCrashed))
     elif isinstance(error, SystemExit):
         event = Failure(f"the code called sys.exit({'' if error.code is None else error.code})", final=True)
     else:
-        event = Stopped(describe(error))
+        event = Stopped(describe(error), crashed=not is_meant(error))
+    if type(event) is Failure:
+        event = event._replace(final=True) if final else _judged(node, attempt, event, error)
     effect = node.feed(event, attempt, error=error)
     if node.error is not error and not isinstance(error, Exception):
         raise error  # an interrupt that came when this run had just ended: it is meant for those around it
     return effect
 
 
-def _returned(node: Node, attempt: int, value: Any) -> Effect:
+def _judged(node: Node, attempt: int, failure: Failure, error: BaseException) -> Failure:
+    """A failure with what chance and the user's own condition say about another try."""
+    if failure.final or attempt > node.rules.retries:
+        return failure
+    if node.rules.jitter:
+        failure = failure._replace(luck=random.random())  # noqa: S311  jitter is no secret
+    try:
+        return failure if node.may_retry(failure, error) else failure._replace(final=True)
+    except Exception as problem:  # noqa: BLE001  the user's condition may raise anything; the run's own error counts
+        emit(logging.ERROR, node.id, f"retry_condition_fn failed, so there is no retry: {summary(problem)}")
+        return failure._replace(final=True)
+
+
+def returned(node: Node, attempt: int, value: Any) -> Effect:
     """Let what a try returned happen to its run."""
-    event, value = node.conclude(value)
+    position = node.position
+    if position.attempt != attempt or position.state is not TaskState.RUNNING:
+        return FINISH  # it was ended meanwhile, and what comes too late is not kept
+    try:
+        event, value = node.conclude(value)
+    except LevadaError as error:  # its result could not be kept: running the code again would not help
+        return node.feed(Failure(summary(error), final=True), attempt, error=error)
     if type(event) is Returned:
         return node.feed(event, attempt, value=value)
     return node.feed(event, attempt, value=value, error=value.exception if isinstance(value, State) else None)
@@ -270,13 +397,13 @@ def attempt(node: Node) -> Effect:
     """Make one try, in this thread, and let its outcome happen. Never raises what user code raises."""
     number = node.position.attempt
     try:
-        if node.timeout_seconds is None:
+        if node.timeout_seconds is None or node.times_itself:
             value = node.invoke()
         else:
             value = deadlines.within(node.timeout_seconds, node.invoke, _abandon(node, number))
-        return _returned(node, number, value)
+        return returned(node, number, value)
     except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome: the caller raises it from the run
-        return _raised(node, number, error)
+        return raised(node, number, error)
 
 
 def _abandon(node: Node, number: int) -> Callable[[], None] | None:
@@ -291,9 +418,17 @@ def _abandon(node: Node, number: int) -> Callable[[], None] | None:
             if node.position.attempt != number or node.position.state is not TaskState.RUNNING:
                 return
             worker.abandon()
-        effect = node.feed(event, number, error=error)
-        if effect is not FINISH:
-            worker.pool.put(lambda: drive(node, effect))
+        judged = _judged(node, number, event, error)
+
+        def end() -> None:
+            effect = node.feed(judged, number, error=error)
+            if effect is not FINISH:
+                drive(node, effect)
+
+        if node.hooks or node.rules.retries:
+            worker.pool.put(end)  # the watcher has other deadlines to look after
+        else:
+            node.feed(judged, number, error=error)
 
     return expire
 
@@ -304,15 +439,25 @@ def drive(node: Node, effect: Effect) -> None:
         if effect is CALL:
             effect = attempt(node)
         else:
-            assert isinstance(effect, Wait)
-            if effect.seconds:
-                _pause(node, effect.seconds)
-            effect = node.feed(START)
+            effect = pause(node, effect)
 
 
-def _pause(node: Node, seconds: float) -> None:
-    """Wait before a retry; the end of the run from outside ends the wait as well."""
-    node.wait(seconds)
+def pause(node: Node, effect: Effect) -> Effect:
+    """Wait before a retry, then start it. The end of the run from outside ends the wait as well."""
+    assert isinstance(effect, Wait)
+    if effect.seconds and not clock.skips(effect.seconds):
+        node.wait(effect.seconds)
+    return node.feed(START)
+
+
+async def pause_async(node: Node, effect: Effect) -> Effect:
+    """As `pause`, without blocking the event loop."""
+    import asyncio
+
+    assert isinstance(effect, Wait)
+    if not clock.skips(effect.seconds):
+        await asyncio.sleep(effect.seconds)
+    return node.feed(START)
 
 
 async def attempt_async(node: Node) -> Effect:
@@ -323,9 +468,22 @@ async def attempt_async(node: Node) -> Effect:
             value = await node.invoke_async()
         else:
             value = await deadlines.within_async(node.timeout_seconds, node.invoke_async())
-        return _returned(node, number, value)
-    except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome: the caller raises it from the run
-        return _raised(node, number, error)
+        if node.is_slow_to_end:
+            return await _aside(returned, node, number, value)
+        return returned(node, number, value)
+    except Exception as error:  # noqa: BLE001  whatever it is, it is the outcome: the caller raises it from the run
+        if node.is_slow_to_end:
+            return await _aside(raised, node, number, error)
+        return raised(node, number, error)
+    except BaseException as error:  # noqa: BLE001  see above
+        return raised(node, number, error)
+
+
+async def _aside(step: Callable[..., Effect], *args: Any) -> Effect:
+    """Take a step that may block in a thread, so that the event loop goes on."""
+    import asyncio
+
+    return await asyncio.to_thread(step, *args)
 
 
 async def drive_async(node: Node, effect: Effect) -> None:
@@ -334,17 +492,13 @@ async def drive_async(node: Node, effect: Effect) -> None:
         if effect is CALL:
             effect = await attempt_async(node)
         else:
-            import asyncio
-
-            assert isinstance(effect, Wait)
-            await asyncio.sleep(effect.seconds)
-            effect = node.feed(START)
+            effect = await pause_async(node, effect)
 
 
 def run_here(node: Node) -> None:
     """Carry a new run to its end in this thread. An interrupt that hits the engine itself still ends the run."""
     try:
-        drive(node, node.feed(START))
+        drive(node, node.begin())
     except BaseException as error:
         node.stop(describe(error), error)
         raise
@@ -353,7 +507,8 @@ def run_here(node: Node) -> None:
 async def run_here_async(node: Node) -> None:
     """Carry a new async run to its end in this event loop."""
     try:
-        await drive_async(node, node.feed(START))
+        effect = await _aside(node.begin) if node.is_slow_to_end else node.begin()
+        await drive_async(node, effect)
     except BaseException as error:
         node.stop(describe(error), error)
         raise

@@ -1,13 +1,17 @@
 """How a run tells the world what happens to it: one small interface, and the reporters that need nothing else.
 
-The runner brings its own reporter, which writes the FlowRun's status. A reporter is called under the engine's lock, in
+The runner brings its own reporter, which writes the FlowRun's status; a flow that is called by a script may have one by the
+variable LEVADA_REPORT: `console`, or the path of a file for JSON lines. A reporter is called under the engine's lock, in
 the order in which things happened, from any thread. It must only take note: what it does about it, it does in its own
 time. One that raises is reported once in the log and never harms the flow.
 """
 
+import os
+import sys
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from levada.resources.phases import RunPhase, TaskState
 
@@ -87,3 +91,77 @@ class TeeReporter:
         """Tell them all."""
         for reporter in self.reporters:
             reporter.flow_changed(phase, message)
+
+
+class FileReporter:
+    """Appends each change to a file, one JSON object a line, as it happens.
+
+    A line is handed to the operating system at once, so it is there even if the process is killed at the next moment.
+    """
+
+    def __init__(self, path: "str | Path") -> None:
+        self.path = Path(path)
+        self._descriptor = -1
+
+    def task_changed(self, report: TaskReport) -> None:
+        """Write it down."""
+        said = {name: getattr(report, name) for name in _TASK_FIELDS}
+        self._write({"kind": "task", **{name: _plain(value) for name, value in said.items()}})
+
+    def flow_changed(self, phase: RunPhase, message: str) -> None:
+        """Write it down."""
+        self._write({"kind": "flow", "phase": phase.value, "message": message})
+
+    def artifact_created(self, artifact: Any) -> None:
+        """Write down that there is one, and where."""
+        self._write(
+            {"kind": "artifact", "key": getattr(artifact, "key", None), "type": getattr(artifact, "type", None)}
+        )
+
+    def _write(self, said: dict[str, Any]) -> None:
+        import json
+
+        if self._descriptor < 0:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        os.write(self._descriptor, json.dumps(said, ensure_ascii=False).encode(errors="replace") + b"\n")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class ConsoleReporter:
+    """Says each change in one line on stderr: for those who want to see every state."""
+
+    def task_changed(self, report: TaskReport) -> None:
+        """Say it."""
+        attempt = f" (attempt {report.attempt})" if report.attempt > 1 else ""
+        cached = ", cached" if report.cached else ""
+        self._say(f"{report.id}: {report.state.value}{cached}{attempt}", report.message)
+
+    def flow_changed(self, phase: RunPhase, message: str) -> None:
+        """Say it."""
+        self._say(f"run: {phase.value}", message)
+
+    def _say(self, what: str, message: str) -> None:
+        sys.stderr.write(f"{what}: {message}\n" if message else f"{what}\n")
+
+
+_TASK_FIELDS: Final = tuple(TaskReport.__dataclass_fields__)
+VARIABLE: Final = "LEVADA_REPORT"
+
+
+def _plain(value: Any) -> Any:
+    """A field of a report as JSON has it."""
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def default_reporter() -> Reporter | None:
+    """The reporter that LEVADA_REPORT asks for; None without it."""
+    wanted = os.environ.get(VARIABLE, "")
+    if not wanted:
+        return None
+    return ConsoleReporter() if wanted == "console" else FileReporter(wanted)

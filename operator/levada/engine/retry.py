@@ -11,6 +11,7 @@ from levada.exceptions import OptionError
 DelaySetting = float | int | Sequence[float] | Callable[[int], Sequence[float]] | None
 
 _MAX_DELAY_SECONDS = 365 * 24 * 3600.0
+_MAX_JITTER = 100
 
 
 def retries_of(setting: object, owner: str) -> int:
@@ -63,14 +64,34 @@ def _seconds(value: object, owner: str) -> float:
     return float(value)
 
 
-def next_delay(attempt: int, retries: int, delays: Sequence[float]) -> float | None:
+def jitter_of(setting: object, owner: str) -> float:
+    """Check a `retry_jitter_factor` option: by how much of itself a delay may grow.
+
+    Raises:
+        OptionError: it is no number between 0 and 100.
+    """
+    if setting is None:
+        return 0.0
+    if isinstance(setting, bool) or not isinstance(setting, (int, float)) or not 0 <= setting <= _MAX_JITTER:
+        raise OptionError(
+            f"{owner}: retry_jitter_factor={setting!r} must be a number from 0 (none) to {_MAX_JITTER}; "
+            f"0.5 makes each delay up to half as long again"
+        )
+    return float(setting)
+
+
+def next_delay(
+    attempt: int, retries: int, delays: Sequence[float], jitter: float = 0.0, luck: float = 0.0
+) -> float | None:
     """Seconds until the next try after try number `attempt` failed, or None if it was the last one.
 
-    The first try is number 1. `retries` counts what may follow it.
+    The first try is number 1. `retries` counts what may follow it. `luck` is a random number from 0 to 1: it says how much
+    of `jitter` is added, so that many runs that fail together do not come back together.
     """
     if attempt > retries:
         return None
-    return delays[min(attempt, len(delays)) - 1]
+    delay = delays[min(attempt, len(delays)) - 1]
+    return delay * (1 + jitter * luck)
 
 
 def exponential_delays(factor: float, retries: int) -> list[float]:

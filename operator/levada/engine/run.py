@@ -11,14 +11,16 @@ from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from levada.context import FLOW_RUN, TASK_RUN
+from levada.context import FLOW_RUN, TAGS, TASK_RUN, FlowRunInfo
 from levada.engine import dependencies, outcome, parameters, prints, signals
+from levada.engine.calls import until_done
+from levada.engine.lanes import Lane
 from levada.engine.machine import Event, Failure, Position, Returned
-from levada.engine.node import LOCK, Node, run_here, run_here_async
-from levada.engine.reporter import NullReporter, Reporter, TaskReport
+from levada.engine.node import LOCK, Node, run_here, run_here_async, value_of
+from levada.engine.reporter import Reporter, TaskReport, default_reporter
 from levada.engine.scope import Scope
 from levada.engine.signals import TerminationSignal, describe
-from levada.engine.taskrun import TaskRun, _traceback_once, until_done
+from levada.engine.taskrun import TaskRun, traceback_once
 from levada.engine.timeout import seconds_text
 from levada.engine.tracebacks import summary, trim
 from levada.exceptions import ParameterError
@@ -29,6 +31,7 @@ from levada.states import State, is_state_collection
 
 if TYPE_CHECKING:
     from levada.flows import Flow
+    from levada.results import ResultStore
 
 _IDLE = frozenset({TaskState.PENDING, TaskState.RETRYING})
 
@@ -36,12 +39,29 @@ _IDLE = frozenset({TaskState.PENDING, TaskState.RETRYING})
 class FlowRun(Node):
     """One call of a flow."""
 
-    __slots__ = ("args", "flow", "interrupt", "kwargs", "parameters", "parent", "scope", "unfinished")
+    __slots__ = (
+        "_result_store",
+        "args",
+        "flow",
+        "interrupt",
+        "kwargs",
+        "lane",
+        "parameters",
+        "parent",
+        "persists",
+        "scope",
+        "tags",
+        "unfinished",
+    )
     kind = "flow run"
 
     def __init__(self, run_id: str, name: str, flow: "Flow[Any, Any]", scope: Scope, parent: "FlowRun | None") -> None:
-        super().__init__(run_id, name, rules=flow.rules, timeout_seconds=flow.timeout_seconds)
+        super().__init__(run_id, name, rules=flow.rules, timeout_seconds=flow.timeout_seconds, hooks=flow.hooks or None)
         self.flow = flow
+        self.lane = Lane(flow.task_runner)
+        self.tags = TAGS.get()
+        self.persists = _persists(flow, parent)
+        self._result_store: ResultStore | None = None
         self.scope = scope
         self.parent = parent
         self.parameters: dict[str, Any] = {}
@@ -50,22 +70,35 @@ class FlowRun(Node):
         self.unfinished: set[TaskRun] = set()
         self.interrupt: BaseException | None = None
 
+    @property
+    def result_store(self) -> "ResultStore":
+        """Where results lie: as the flow says, or the flow around it, or the default."""
+        if self._result_store is None:
+            from levada.engine import keeping
+
+            around = None if self.parent is None else self.parent.result_store
+            self._result_store = keeping.store_below(around, self.flow.result_storage, self.flow.result_serializer)
+        return self._result_store
+
     # What a flow run does as a node.
     def invoke(self) -> Any:
-        """Call the flow's function, then wait for the tasks that it submitted."""
-        with self._inside():
+        """Call the flow's function, then wait for the tasks that it submitted. A generator is run to its end."""
+        with self.inside():
             value = self.flow.fn(*self.args, **self.kwargs)
-            self._drain()
+            if self.flow.is_generator:
+                value = list(value)
+            self.drain()
             return value
 
     async def invoke_async(self) -> Any:
         """Await the flow's coroutine function, then the tasks that it submitted."""
         try:
-            with self._inside():
-                value = await self.flow.fn(*self.args, **self.kwargs)
-                while runs := self._submitted():
-                    for run in runs:
-                        await until_done(run)
+            with self.inside():
+                if self.flow.is_generator:
+                    value: Any = [item async for item in self.flow.fn(*self.args, **self.kwargs)]
+                else:
+                    value = await self.flow.fn(*self.args, **self.kwargs)
+                await self.drain_async()
                 return value
         except BaseException:
             if self.interrupt is not None:  # what cancelled this coroutine was a signal
@@ -73,35 +106,58 @@ class FlowRun(Node):
             raise
 
     @contextmanager
-    def _inside(self) -> Iterator[None]:
+    def inside(self) -> Iterator[None]:
         """The surroundings of the flow's code, and what becomes of its tasks when it raises."""
-        if self.position.attempt > 1 and self.parent is None:
-            with LOCK:
-                self.scope.reset()
+        with self.guard(), self.surroundings():
+            yield
+
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """What its code finds around it."""
         flow_token, task_token = FLOW_RUN.set(self), TASK_RUN.set(None)
         try:
             with prints.logged(self.name) if self.flow.log_prints else nullcontext():
                 yield
+        finally:
+            TASK_RUN.reset(task_token)
+            FLOW_RUN.reset(flow_token)
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """What becomes of its tasks when its code raises, and of the threads and workers at its end."""
+        if self.position.attempt > 1 and self.parent is None:
+            with LOCK:
+                self.scope.reset()
+        cancel = True
+        try:
+            yield
+            cancel = False
         except Exception as error:
             self._stop_tasks(f"not run, because the flow failed: {summary(error)}", only_idle=True)
-            self._drain()
+            self.drain()
+            cancel = False
             raise
         except BaseException as error:
             self._stop_tasks(describe(self.interrupt or error))
             raise
         finally:
-            TASK_RUN.reset(task_token)
-            FLOW_RUN.reset(flow_token)
+            self.lane.close(cancel=cancel)
 
     def _submitted(self) -> list[TaskRun]:
         with LOCK:
             return [run for run in self.unfinished if run.submitted]
 
-    def _drain(self) -> None:
+    def drain(self) -> None:
         """Wait for the submitted tasks. What they submit themselves is waited for as well."""
         while runs := self._submitted():
             for run in runs:
                 run.wait()
+
+    async def drain_async(self) -> None:
+        """As `drain`, without blocking the event loop."""
+        while runs := self._submitted():
+            for run in runs:
+                await until_done(run)
 
     def _stop_tasks(self, message: str, *, only_idle: bool = False) -> None:
         with LOCK:
@@ -113,6 +169,10 @@ class FlowRun(Node):
     def conclude(self, value: Any) -> tuple[Event, Any]:
         """The final state, from the returned value."""
         event, value = outcome.of_flow(value)
+        if self.flow.persist_result and type(event) is Returned:
+            from levada.engine import keeping
+
+            value = keeping.keep_of_flow(self, value)
         bad = self.scope.failed
         if bad and self.parent is None and type(event) is Returned and not event.message:
             event = Returned(f"{bad} of {self.scope.total} task runs did not complete")
@@ -137,11 +197,23 @@ class FlowRun(Node):
         attempt = self.position.attempt
         return f"attempt {attempt} of {self.rules.retries + 1}" if attempt > 1 and not self.is_done else ""
 
+    @property
+    def is_slow_to_end(self) -> bool:
+        """Whether its end writes a result or calls hooks, which must not hold up an event loop."""
+        return bool(self.hooks) or bool(self.flow.persist_result)
+
+    def hook_subject(self) -> tuple[Any, Any]:
+        """The flow and its run."""
+        return self.flow, FlowRunInfo(self)
+
     def closed(self) -> None:
-        """Leave the parent's books; what its abandoned tasks still try to run is over."""
-        self.args, self.kwargs = (), {}
+        """Count it in the parent's books."""
         if self.parent is not None:
             self.scope.count(self.position.state)
+
+    def let_go(self) -> None:
+        """Let go of the arguments; what its abandoned tasks still try to run is over."""
+        self.args, self.kwargs = (), {}
 
     def log(self, position: Position) -> None:
         """The first, the last and the bad moments of the run."""
@@ -151,9 +223,9 @@ class FlowRun(Node):
             emit(logging.INFO, self.name, f"Flow {self.flow.name!r} started{which}")
         elif state is TaskState.COMPLETED:
             emit(logging.INFO, self.name, f"Completed in {self._took()}{self._counted()}{self._said(position)}")
-        elif state is TaskState.FAILED:
-            label = "Timed out" if self.timed_out else "Failed"
-            emit(logging.ERROR, self.name, f"{label}: {position.message}{_traceback_once(self.error)}")
+        elif state in {TaskState.FAILED, TaskState.CRASHED}:
+            label = "Timed out" if self.timed_out else state.value
+            emit(logging.ERROR, self.name, f"{label}: {position.message}{traceback_once(self.error)}")
         else:
             emit(logging.WARNING, self.name, f"{state.value}: {position.message}")
 
@@ -171,25 +243,52 @@ class FlowRun(Node):
         return f": {position.message}" if position.message and not self.scope.failed else ""
 
 
-def _new(flow: "Flow[Any, Any]", *, reporter: Reporter | None = None, run_name: str | None = None) -> FlowRun:
+def made(flow: "Flow[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowRun:
+    """A flow run for a call; it has ended already if the arguments do not fit their annotations.
+
+    Raises:
+        ParameterError: the arguments do not fit the signature.
+    """
+    values = parameters.bind(flow.fn, args, kwargs)
+    run = new(flow)
+    bind(run, values)
+    return run
+
+
+def _persists(flow: "Flow[Any, Any]", parent: FlowRun | None) -> bool:
+    """Whether the results of its tasks are kept, unless they say otherwise."""
+    if flow.persist_result is not None:
+        return flow.persist_result
+    if parent is not None:
+        return parent.persists
+    from levada.settings import persist_results
+
+    return persist_results()
+
+
+def new(flow: "Flow[Any, Any]", *, reporter: Reporter | None = None, run_name: str | None = None) -> FlowRun:
     """A flow run: the root of a run, or below the flow run around the caller."""
     prepare()
     parent = FLOW_RUN.get()
     if parent is None:
         name = run_name or f"{flow.slug}-{os.urandom(3).hex()}"
-        return FlowRun(name, name, flow, Scope(name, reporter), None)
+        return FlowRun(name, name, flow, Scope(name, reporter or default_reporter()), None)
     with LOCK:
         run_id = parent.scope.next_id(flow.slug)
     return FlowRun(run_id, run_name or run_id, flow, parent.scope, parent)
 
 
-def _bind(run: FlowRun, values: Mapping[str, Any]) -> bool:
+def bind(run: FlowRun, values: Mapping[str, Any]) -> bool:
     """Validate the parameters. What does not fit ends the run before its first line."""
     flow = run.flow
     try:
         resolved = {name: dependencies.replace(value, _wait_for_result) for name, value in values.items()}
         run.parameters = parameters.validate(flow.fn, resolved, check_types=flow.validate_parameters)
         run.args, run.kwargs = parameters.call_arguments(flow.fn, run.parameters)
+        if flow.flow_run_name is not None:
+            from levada.engine import keeping
+
+            run.name = keeping.formatted(flow.flow_run_name, run.parameters, flow_run=FlowRunInfo(run))
     except Exception as error:  # noqa: BLE001  a pydantic validator of the user may raise anything
         run.feed(Failure(str(error) if isinstance(error, ParameterError) else summary(error), final=True), error=error)
         return False
@@ -220,10 +319,10 @@ def run_flow(
     Raises:
         RuntimeError: an async flow, while an event loop runs in this thread; await the flow there.
     """
-    run = _new(flow, reporter=reporter or NullReporter(), run_name=run_name)
+    run = new(flow, reporter=reporter, run_name=run_name)
     signums = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
     try:
-        if _bind(run, parameters):
+        if bind(run, parameters):
             _carry(run, signums)
     except BaseException:
         if not run.is_done:
@@ -255,12 +354,12 @@ def _carry(run: FlowRun, signums: tuple[int, ...]) -> None:
 
 
 async def _carry_async(run: FlowRun, signums: tuple[int, ...]) -> None:
-    with _cancelling(run, signums):
+    with cancelling(run, signums):
         await run_here_async(run)
 
 
 @contextmanager
-def _cancelling(run: FlowRun, signums: tuple[int, ...]) -> Iterator[None]:
+def cancelling(run: FlowRun, signums: tuple[int, ...]) -> Iterator[None]:
     """Let signals cancel the coroutine that carries a run.
 
     Code of the flow itself that keeps the loop busy is interrupted at once; otherwise the loop cancels the coroutine when
@@ -281,44 +380,42 @@ def _cancelling(run: FlowRun, signums: tuple[int, ...]) -> Iterator[None]:
         yield
 
 
-def _default_signums(*signums: int) -> tuple[int, ...]:
+def default_signums(*signums: int) -> tuple[int, ...]:
     """For a flow called by a script: those of these signals of which the program has no idea of its own."""
     return () if FLOW_RUN.get() is not None else tuple(filter(signals.is_default, signums))
 
 
 def call(flow: "Flow[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool = False) -> Any:
     """Call a sync flow: return its value or raise its error."""
-    values = parameters.bind(flow.fn, args, kwargs)
-    run = _new(flow)
+    run = made(flow, args, kwargs)
     try:
-        if _bind(run, values):
-            _carry(run, _default_signums(signal.SIGTERM))  # Ctrl-C raises by itself
-    except BaseException as error:  # noqa: BLE001  _finish raises what the run ended with
-        _interrupted(run, error)
-    return _finish(run, return_state)
+        if not run.is_done:
+            _carry(run, default_signums(signal.SIGTERM))  # Ctrl-C raises by itself
+    except BaseException as error:  # noqa: BLE001  finish raises what the run ended with
+        interrupted(run, error)
+    return finish(run, return_state)
 
 
 async def call_async(
     flow: "Flow[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any], *, return_state: bool = False
 ) -> Any:
     """Call an async flow: return its value or raise its error."""
-    values = parameters.bind(flow.fn, args, kwargs)
-    run = _new(flow)
+    run = made(flow, args, kwargs)
     try:
-        if _bind(run, values):
-            await _carry_async(run, _default_signums(signal.SIGTERM, signal.SIGINT))
-    except BaseException as error:  # noqa: BLE001  _finish raises what the run ended with
-        _interrupted(run, error)
-    return _finish(run, return_state)
+        if not run.is_done:
+            await _carry_async(run, default_signums(signal.SIGTERM, signal.SIGINT))
+    except BaseException as error:  # noqa: BLE001  finish raises what the run ended with
+        interrupted(run, error)
+    return finish(run, return_state)
 
 
-def _interrupted(run: FlowRun, error: BaseException) -> None:
-    """Go on to _finish only if the run has taken note of what interrupted it."""
+def interrupted(run: FlowRun, error: BaseException) -> None:
+    """Go on to finish only if the run has taken note of what interrupted it."""
     if not run.is_done or run.error is not error:
         raise error
 
 
-def _finish(run: FlowRun, return_state: bool) -> Any:
+def finish(run: FlowRun, return_state: bool) -> Any:
     """What the caller of a flow gets."""
     error = run.error
     if error is not None and not isinstance(error, Exception):
@@ -330,7 +427,7 @@ def _finish(run: FlowRun, return_state: bool) -> Any:
     if return_state:
         return run.state
     if run.position.state is TaskState.COMPLETED or is_state_collection(run.value):
-        return run.value  # a flow that returns several states hands them to its caller, whatever they say
+        return value_of(run.value)  # a flow that returns several states hands them to its caller, whatever they say
     error = run.result(raise_on_failure=False)
     trim(error)
     raise error

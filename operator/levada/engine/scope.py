@@ -1,10 +1,10 @@
 """What all runs of one root run share: the reporter, the ids of task runs, the counts, the threads."""
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 from levada.engine.reporter import NullReporter, Reporter, TaskReport
-from levada.engine.threads import ThreadPool, shared_pool
 from levada.engine.tracebacks import summary
 from levada.logging import emit
 from levada.resources.phases import RunPhase, TaskState
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 class Scope:
     """One root run and everything below it."""
 
-    __slots__ = ("_mute", "_warned", "completed", "failed", "flow_runs", "indexes", "name", "reporter", "total")
+    __slots__ = ("_key", "_mute", "_warned", "completed", "failed", "flow_runs", "indexes", "name", "reporter", "total")
 
     def __init__(self, name: str, reporter: Reporter | None = None) -> None:
         self.name = name
         self.reporter: Reporter = reporter if reporter is not None else NullReporter()
         self._mute = reporter is None or type(reporter) is NullReporter
         self._warned = False
+        self._key = ""
         self.flow_runs: list[FlowRun] = []
         self.reset()
 
@@ -34,9 +35,18 @@ class Scope:
         self.failed = 0
 
     @property
-    def pool(self) -> ThreadPool:
-        """The threads for submitted tasks."""
-        return shared_pool()
+    def key(self) -> str:
+        """For what is kept about runs outside of any flow: a name that no other process has."""
+        if not self._key:
+            self._key = f"{self.name}-{os.urandom(4).hex()}"
+        return self._key
+
+    @property
+    def persists(self) -> bool:
+        """Whether results of runs outside of any flow are kept."""
+        from levada.settings import persist_results
+
+        return persist_results()
 
     def next_id(self, slug: str) -> str:
         """A new id for a task of this name. Called under the lock."""

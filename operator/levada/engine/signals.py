@@ -38,6 +38,7 @@ _WORDS = {
     "KeyboardInterrupt": "interrupted by Ctrl-C",
     "CancelledError": "cancelled by the code around it",
     "Expired": "stopped because the run around it took too long",
+    "GeneratorExit": "its items were not asked for to the end",
 }
 
 
@@ -51,6 +52,11 @@ def describe(error: BaseException) -> str:
         return str(error)
     known = _WORDS.get(type(error).__name__)
     return known or f"stopped by {type(error).__name__}"
+
+
+def is_meant(error: BaseException) -> bool:
+    """Whether somebody wanted the run to end: a cancellation. Anything else that is no Exception is a crash."""
+    return isinstance(error, (KeyboardInterrupt, SystemExit, Exception)) or type(error).__name__ in _WORDS
 
 
 def is_default(signum: int) -> bool:

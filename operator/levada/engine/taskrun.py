@@ -1,27 +1,30 @@
-"""Task runs: called at once in the caller's thread, or submitted to the threads and followed by a future."""
+"""Task runs: one call of a task as a node. `calls` makes them."""
 
 import logging
-from collections.abc import Callable, Iterable
-from contextvars import Context, copy_context
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from levada.context import FLOW_RUN, TASK_RUN
-from levada.engine import dependencies, outcome, prints, threads
-from levada.engine.machine import Blocked, Event, Position
-from levada.engine.node import LOCK, RETURNED, Node, run_here, run_here_async
+from levada.context import TASK_RUN, FlowRunInfo, TaskRunInfo
+from levada.engine import dependencies, outcome, prints
+from levada.engine.machine import Blocked, Effect, Event, Failure, Position, Recalled, Returned, START
+from levada.engine.node import LOCK, RETURNED, Node, value_of
 from levada.engine.reporter import TaskReport
 from levada.engine.scope import Scope
-from levada.engine.signals import describe
 from levada.engine.timeout import seconds_text
-from levada.engine.tracebacks import text, trim
-from levada.exceptions import LevadaError, RunCancelled, UpstreamFailed
+from levada.engine.tracebacks import summary, text
+from levada.exceptions import LevadaError, UpstreamFailed
 from levada.futures import Future
-from levada.logging import emit, prepare
-from levada.resources.phases import TaskState
+from levada.logging import LOGGER, emit
+from levada.resources.phases import RunPhase, TaskState
 from levada.states import State
 
 if TYPE_CHECKING:
+    from levada.engine.keeping import Plan
+    from levada.engine.lanes import Lane
+    from levada.engine.remote import RemoteCall, Workers
     from levada.engine.run import FlowRun
     from levada.tasks import Task
 
@@ -29,9 +32,36 @@ Source = Future[Any] | State[Any]
 
 
 class TaskRun(Node):
-    """One call of a task."""
+    """One call of a task.
 
-    __slots__ = ("args", "flow_run", "kwargs", "missing", "scope", "sources", "submitted", "task", "upstream")
+    Attributes:
+        scope: the books of the root run.
+        flow_run: the flow run around it, if there is one.
+        sources: the futures and states that it waits for.
+        tolerated: the ids of those whose failure does not matter.
+        upstream: the ids of the task runs that it depends on: the edges of the run's graph.
+        lane: where it is carried, if it was submitted.
+        workers: who makes its calls, if not the thread that drives it.
+        missing: how many of its sources have not ended.
+        plan: how its result is kept.
+    """
+
+    __slots__ = (
+        "_label",
+        "args",
+        "flow_run",
+        "kwargs",
+        "lane",
+        "missing",
+        "plan",
+        "scope",
+        "sources",
+        "tags",
+        "task",
+        "tolerated",
+        "upstream",
+        "workers",
+    )
     kind = "task run"
 
     def __init__(
@@ -43,59 +73,224 @@ class TaskRun(Node):
         *,
         scope: Scope,
         flow_run: "FlowRun | None",
-        sources: list[Source] | None,
-        submitted: bool,
+        sources: list[Source] | None = None,
+        tolerated: set[int] | None = None,
+        tags: frozenset[str] = frozenset(),
+        lane: "Lane | None" = None,
+        workers: "Workers | None" = None,
     ) -> None:
-        super().__init__(run_id, task.name, rules=task.rules, timeout_seconds=task.timeout_seconds)
+        super().__init__(
+            run_id, task.name, rules=task.rules, timeout_seconds=task.timeout_seconds, hooks=task.hooks or None
+        )
         self.task = task
         self.args = args
         self.kwargs = kwargs
         self.scope = scope
         self.flow_run = flow_run
         self.sources = sources
+        self.tolerated = tolerated
         self.upstream = () if sources is None else tuple(dict.fromkeys(s.run_id for s in sources if s.run_id))
-        self.submitted = submitted
+        self.tags = tags
+        self.lane = lane
+        self.workers = workers
         self.missing = 0
+        self.plan: Plan | None = None
+        self._label = ""
+
+    # What the outside may know.
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self._label or self.id
+
+    @property
+    def submitted(self) -> bool:
+        """Whether it was handed to a task runner."""
+        return self.lane is not None
+
+    @property
+    def info(self) -> TaskRunInfo:
+        """What user code may know about it."""
+        return TaskRunInfo(self)
+
+    @property
+    def flow_run_info(self) -> FlowRunInfo | None:
+        """What user code may know about the flow run around it."""
+        return None if self.flow_run is None else FlowRunInfo(self.flow_run)
+
+    @property
+    def run_key(self) -> str:
+        """The id of the flow run; without one, a name that no other process has."""
+        return self.scope.key if self.flow_run is None else self.flow_run.id
+
+    def parameters(self) -> dict[str, Any]:
+        """Its arguments by name, futures replaced by their results, defaults filled in. Empty once it is over."""
+        from levada.engine.keeping import bound
+
+        return {} if self.over else bound(self.task, *self.arguments())
 
     # What a task run does as a node.
+    def begin(self) -> Effect:
+        """Start it, unless its result is there already."""
+        if self._is_plain:
+            return self.feed(START)
+        from levada.engine import keeping
+
+        try:
+            if self.task.task_run_name is not None:
+                self._label = keeping.formatted(
+                    self.task.task_run_name, self.parameters(), flow_run=self.flow_run_info, task_run=self.info
+                )
+            self.plan = keeping.plan_for(self)
+            found, value = (False, None) if self.plan is None else keeping.recall(self, self.plan)
+        except Exception as error:  # noqa: BLE001  the user's cache_key_fn, template or storage may raise anything
+            return self.feed(Failure(summary(error), final=True), error=error)
+        return self.feed(Recalled(), value=value) if found else self.feed(START)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether nothing has to be named, found or kept."""
+        if not self.task.plain:
+            return False
+        if self.flow_run is not None:
+            return not self.flow_run.persists or self.task.persist_result is False
+        return not self.scope.persists
+
+    @property
+    def is_slow_to_end(self) -> bool:
+        """Whether its end writes a result or calls hooks, which must not hold up an event loop."""
+        return bool(self.hooks) or not self._is_plain
+
+    @property
+    def times_itself(self) -> bool:
+        """Whether the timeout is the matter of who makes the call."""
+        return self.workers is not None
+
     def invoke(self) -> Any:
-        """Call the task's function with its futures replaced by their results."""
-        args, kwargs = self._arguments()
+        """Call the task's function with its futures replaced by their results; a generator to its end."""
+        args, kwargs = self.arguments()
+        if self.workers is not None:
+            return self.workers.call(self._remote_call(args, kwargs))
         token = TASK_RUN.set(self)
         try:
-            if self._logs_prints:
-                with prints.logged(self.id):
-                    return self.task.fn(*args, **kwargs)
-            return self.task.fn(*args, **kwargs)
+            if self.logs_prints:
+                with prints.logged(self.label):
+                    value = self.task.fn(*args, **kwargs)
+                    return list(value) if self.task.is_generator else value
+            value = self.task.fn(*args, **kwargs)
+            return list(value) if self.task.is_generator else value
         finally:
             TASK_RUN.reset(token)
 
     async def invoke_async(self) -> Any:
-        """Await the task's coroutine function."""
-        args, kwargs = self._arguments()
+        """Await the task's coroutine function; an async generator to its end."""
+        args, kwargs = self.arguments()
         token = TASK_RUN.set(self)
         try:
-            if self._logs_prints:
-                with prints.logged(self.id):
-                    return await self.task.fn(*args, **kwargs)
-            return await self.task.fn(*args, **kwargs)
+            if self.logs_prints:
+                with prints.logged(self.label):
+                    return await self._awaited(args, kwargs)
+            return await self._awaited(args, kwargs)
         finally:
             TASK_RUN.reset(token)
 
+    async def _awaited(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self.task.is_generator:
+            return [item async for item in self.task.fn(*args, **kwargs)]
+        return await self.task.fn(*args, **kwargs)
+
     @property
-    def _logs_prints(self) -> bool:
+    def logs_prints(self) -> bool:
+        """Whether prints of its code go to the log."""
         own = self.task.log_prints
         return bool(own) if own is not None or self.flow_run is None else bool(self.flow_run.flow.log_prints)
 
-    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """What its code finds around it."""
+        token = TASK_RUN.set(self)
+        try:
+            with prints.logged(self.label) if self.logs_prints else nullcontext():
+                yield
+        finally:
+            TASK_RUN.reset(token)
+
+    def guard(self) -> AbstractContextManager[None]:
+        """Nothing is below a task run that would have to be ended with it."""
+        return nullcontext()
+
+    def drain(self) -> None:
+        """Nothing is below a task run that would have to be waited for."""
+
+    async def drain_async(self) -> None:
+        """As `drain`."""
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What its function is called with: futures replaced by their results."""
         if self.sources is None:
             return self.args, self.kwargs
-        args = tuple(dependencies.replace(value, _result_of) for value in self.args)
-        return args, {name: dependencies.replace(value, _result_of) for name, value in self.kwargs.items()}
+        resolve = partial(_result_of, self.tolerated or ())
+        args = tuple(dependencies.replace(value, resolve) for value in self.args)
+        return args, {name: dependencies.replace(value, resolve) for name, value in self.kwargs.items()}
+
+    def _remote_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "RemoteCall":
+        from levada.engine.remote import RemoteCall
+
+        flow_run = self.flow_run
+        return RemoteCall(
+            fn=self.task.fn,
+            args=args,
+            kwargs=kwargs,
+            run_id=self.id,
+            task_name=self.task.name,
+            flow_run_name=flow_run.name if flow_run is not None else "",
+            flow_name=flow_run.flow.name if flow_run is not None else "",
+            attempt=self.position.attempt,
+            tags=self.tags,
+            log_prints=self.logs_prints,
+            timeout_seconds=self.timeout_seconds,
+            is_async=self.task.is_async,
+            parameters=self.parameters(),
+        )
+
+    def may_retry(self, failure: Failure, error: BaseException) -> bool:
+        """What the task's `retry_condition_fn` says about this failure."""
+        condition = self.task.retry_condition_fn
+        if condition is None:
+            return True
+        phase = RunPhase.TIMED_OUT if failure.late else RunPhase.CRASHED if failure.crashed else RunPhase.FAILED
+        state: State[Any] = State(phase, failure.message, exception=error, run_id=self.id)
+        from levada.engine.hooks import outcome_of
+
+        return bool(outcome_of(condition(self.task, self.info, state)))
 
     def conclude(self, value: Any) -> tuple[Event, Any]:
-        """A task's value is its result, unless it is a state."""
-        return outcome.of_task(value) if isinstance(value, State) else (RETURNED, value)
+        """A task's value is its result, unless it is a state; a result is kept where that is asked for."""
+        event: Event = RETURNED
+        if isinstance(value, State):
+            event, value = outcome.of_task(value)
+        if type(event) is Returned and (self.plan is not None or "levada.transactions" in sys.modules):
+            value = self._kept(value)
+        elif type(event) is Returned and (self.task.commit_hooks or self.task.rollback_hooks):
+            value = self._kept(value)
+        return event, value
+
+    def _kept(self, value: Any) -> Any:
+        """The value, kept now or by the transaction around it."""
+        from levada.engine import keeping
+
+        if self._is_transactional:
+            keeping.stage(self, self.plan, value)
+            return value
+        return value if self.plan is None else keeping.keep(self, self.plan, value)
+
+    @property
+    def _is_transactional(self) -> bool:
+        """Whether its end is a transaction's matter."""
+        if self.task.commit_hooks or self.task.rollback_hooks:
+            return True
+        transactions = sys.modules.get("levada.transactions")
+        return transactions is not None and transactions.current() is not None
 
     def report(self) -> None:
         """Report the task run."""
@@ -105,34 +300,42 @@ class TaskRun(Node):
             scope.tell_task(
                 TaskReport(
                     self.id,
-                    self.name,
+                    self._label or self.name,
                     position.state,
                     position.attempt,
                     self.start_time,
                     self.end_time,
                     position.message,
-                    False,
+                    self.cached,
                     self.upstream,
                 )
             )
 
     def closed(self) -> None:
-        """Leave the flow run's books, and let go of the arguments."""
+        """Count it in the flow run's books."""
         self.scope.count(self.position.state)
-        self.args, self.kwargs, self.sources = (), {}, None
+
+    def let_go(self) -> None:
+        """Leave the flow run's books, and let go of the arguments."""
+        self.args, self.kwargs, self.sources, self.plan = (), {}, None, None
         if self.flow_run is not None:
             self.flow_run.unfinished.discard(self)
+
+    def hook_subject(self) -> tuple[Any, Any]:
+        """The task and its run."""
+        return self.task, self.info
 
     def log(self, position: Position) -> None:
         """One line for each change that a reader cares about."""
         state = position.state
         if state is TaskState.COMPLETED:
-            if _level() <= logging.INFO:
-                emit(logging.INFO, self.id, f"Completed in {self._took()}")
-        elif state is TaskState.FAILED:
-            emit(logging.ERROR, self.id, f"Failed: {position.message}{_traceback_once(self.error)}")
+            if LOGGER.isEnabledFor(logging.INFO):
+                said = "Cached" if self.cached else f"Completed in {self._took()}"
+                emit(logging.INFO, self.label, said)
+        elif state in _BAD:
+            emit(logging.ERROR, self.label, f"{state.value}: {position.message}{traceback_once(self.error)}")
         elif state is not TaskState.RUNNING:
-            emit(logging.WARNING, self.id, f"{state.value}: {position.message}")
+            emit(logging.WARNING, self.label, f"{state.value}: {position.message}")
 
     def _took(self) -> str:
         if self.start_time is None or self.end_time is None:
@@ -142,17 +345,23 @@ class TaskRun(Node):
     # Upstream.
     def obstacle(self) -> Blocked | None:
         """Why it cannot run, if one of its sources has ended without completing."""
-        for source in self.sources or ():
+        for source in self._needed():
             state = source.state if isinstance(source, Future) else source
             if not state.is_completed():
                 name = f"upstream {source.run_id!r}" if source.run_id else "a state among its arguments"
                 return Blocked(f"not run, because {name} is {state.name}: {state.message}")
         return None
 
+    def _needed(self) -> list[Source]:
+        """The sources that have to complete."""
+        if not self.sources:
+            return []
+        return [source for source in self.sources if self.tolerated is None or id(source) not in self.tolerated]
+
     def block(self, obstacle: Blocked) -> None:
         """End it without running it."""
         error = UpstreamFailed(f"{self.id} was {obstacle.message}")
-        for source in self.sources or ():
+        for source in self._needed():
             state = source.state if isinstance(source, Future) else source
             if not state.is_completed():
                 error.__cause__ = state.exception
@@ -165,20 +374,21 @@ class TaskRun(Node):
             self.missing -= 1
             if self.missing:
                 return
-        self.scope.pool.put(job)
+        assert self.lane is not None, "only submitted runs are started by others"
+        self.lane.pool.put(job)
 
 
-def _level() -> int:
-    from levada.logging import LOGGER
-
-    return LOGGER.getEffectiveLevel()
+_BAD = frozenset({TaskState.FAILED, TaskState.CRASHED})
 
 
-def _result_of(source: Source) -> Any:
-    return source.state.value if isinstance(source, Future) else source.value
+def _result_of(tolerated: set[int] | tuple[()], source: Source) -> Any:
+    """What takes the place of a future or state among the arguments."""
+    if id(source) in tolerated:
+        return source.result(raise_on_failure=False)
+    return value_of(source._run.value) if isinstance(source, Future) else source.value
 
 
-def _traceback_once(error: BaseException | None) -> str:
+def traceback_once(error: BaseException | None) -> str:
     """The traceback below a log line: once for each exception, and not for those that Levada raised itself."""
     if error is None or isinstance(error, LevadaError):
         return ""
@@ -186,181 +396,3 @@ def _traceback_once(error: BaseException | None) -> str:
         return ""
     error._levada_logged = True  # type: ignore[attr-defined]  # every exception has a __dict__
     return "\n" + text(error)
-
-
-# Runs outside of any flow belong to this scope; nobody listens to it.
-_LOOSE = Scope("levada")
-
-
-def _create(
-    task: "Task[Any, Any]",
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    wait_for: Iterable[Any] | None,
-    *,
-    submitted: bool,
-) -> TaskRun:
-    """A new task run of the flow run around the caller, or a loose one."""
-    sources: list[Source] | None = None
-    if wait_for is not None or dependencies.worth_a_look(args, kwargs):
-        sources = dependencies.find((*args, *kwargs.values(), *(wait_for or ()))) or None
-    flow_run = FLOW_RUN.get()
-    if flow_run is None:
-        prepare()
-    scope = _LOOSE if flow_run is None else flow_run.scope
-    with LOCK:
-        if flow_run is not None and flow_run.is_done:
-            raise RunCancelled(f"task {task.name!r} cannot run any more: flow run {flow_run.name!r} has ended")
-        run = TaskRun(
-            scope.next_id(task.slug),
-            task,
-            args,
-            kwargs,
-            scope=scope,
-            flow_run=flow_run,
-            sources=sources,
-            submitted=submitted,
-        )
-        if flow_run is not None:
-            flow_run.unfinished.add(run)
-        if submitted or sources:
-            run.report()
-    return run
-
-
-def _finish(run: TaskRun, return_state: bool) -> Any:
-    """What the caller of a task gets."""
-    if return_state:
-        if run.error is not None and not isinstance(run.error, Exception) and not isinstance(run.error, SystemExit):
-            raise run.error  # an interrupt is for everybody
-        return run.state
-    if run.position.state is TaskState.COMPLETED:
-        return run.value
-    error = run.result(raise_on_failure=False)
-    trim(error)
-    raise error
-
-
-def call(
-    task: "Task[Any, Any]",
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    wait_for: Iterable[Any] | None = None,
-    return_state: bool = False,
-) -> Any:
-    """Run a sync task here and now."""
-    run = _create(task, args, kwargs, wait_for, submitted=False)
-    if run.sources is not None:
-        for source in run.sources:
-            if isinstance(source, Future):
-                source.wait()
-        obstacle = run.obstacle()
-        if obstacle is not None:
-            run.block(obstacle)
-            return _finish(run, return_state)
-    run_here(run)
-    return _finish(run, return_state)
-
-
-async def call_async(
-    task: "Task[Any, Any]",
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    wait_for: Iterable[Any] | None = None,
-    return_state: bool = False,
-) -> Any:
-    """Run an async task here and now."""
-    run = _create(task, args, kwargs, wait_for, submitted=False)
-    if run.sources is not None:
-        for source in run.sources:
-            if isinstance(source, Future):
-                await until_done(source._run)
-        obstacle = run.obstacle()
-        if obstacle is not None:
-            run.block(obstacle)
-            return _finish(run, return_state)
-    await run_here_async(run)
-    return _finish(run, return_state)
-
-
-async def until_done(node: Node) -> None:
-    """Wait for a run that a thread carries, without blocking the event loop."""
-    if node.is_done:
-        return
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    ended = asyncio.Event()
-
-    def wake(_node: Node) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(ended.set)
-
-    node.when_done(wake)
-    await ended.wait()
-
-
-def submit(
-    task: "Task[Any, Any]",
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    *,
-    wait_for: Iterable[Any] | None = None,
-) -> Future[Any]:
-    """Hand a task to the threads; it starts when all that it waits for has ended."""
-    run = _create(task, args, kwargs, wait_for, submitted=True)
-    future: Future[Any] = Future(run)
-    if run.flow_run is None:
-        _keep_until_exit(run)
-    job = partial(_work, run, copy_context())
-    nodes = [source._run for source in run.sources or () if isinstance(source, Future)]
-    if not nodes:
-        run.scope.pool.put(job)
-        return future
-    run.missing = len(nodes)
-    waiter = partial(run.upstream_done, job)
-    for node in nodes:
-        node.when_done(waiter)
-    return future
-
-
-def _work(run: TaskRun, context: Context) -> None:
-    """What a thread of the pool does with a submitted task run. Never raises."""
-    try:
-        if not run.is_done:
-            context.run(_carry, run)
-    except BaseException as error:  # noqa: BLE001  the pool's thread lives on; the run says what happened
-        run.stop(describe(error), error)
-
-
-def _carry(run: TaskRun) -> None:
-    obstacle = run.obstacle()
-    if obstacle is not None:
-        run.block(obstacle)
-    elif run.task.is_async:
-        worker = threads.current_worker()
-        assert worker is not None, "submitted tasks run in the pool"
-        worker.loop.run(run_here_async(run), context=copy_context())
-    else:
-        run_here(run)
-
-
-_loose_runs: set[TaskRun] = set()
-
-
-def _keep_until_exit(run: TaskRun) -> None:
-    """A task that was submitted outside of a flow is finished before the program ends."""
-    if not _loose_runs:
-        import atexit
-
-        atexit.unregister(_finish_loose_runs)
-        atexit.register(_finish_loose_runs)
-    _loose_runs.add(run)
-    run.when_done(_loose_runs.discard)
-
-
-def _finish_loose_runs() -> None:
-    for run in list(_loose_runs):
-        run.wait()
