@@ -31,6 +31,8 @@ class RemoteCall(NamedTuple):
         is_async: whether the function gives a coroutine.
         parameters: the flow run's parameters; those that cannot be sent are left out.
         flow_run_id: of the flow run, where it is not the name.
+        flow_run_tags: of the flow run.
+        label: what people call the task run, where it is not the id.
     """
 
     fn: Callable[..., Any]
@@ -47,6 +49,8 @@ class RemoteCall(NamedTuple):
     is_async: bool = False
     parameters: Mapping[str, Any] = _NOTHING
     flow_run_id: str = ""
+    flow_run_tags: frozenset[str] = frozenset()
+    label: str = ""
 
 
 class Workers(Protocol):

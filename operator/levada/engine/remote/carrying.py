@@ -1,12 +1,12 @@
 """One call inside a worker: unpack it, set up its surroundings, make it, pack what became of it."""
 
 import pickle
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple
 
-from levada.context import FLOW_RUN, TASK_RUN
-from levada.engine import deadlines, prints
+from levada.engine import deadlines
 from levada.engine.machine import Position
 from levada.engine.remote import logs, packing, raised
 from levada.engine.remote.packing import Order
@@ -21,16 +21,29 @@ from levada.tasks import Task
 
 
 class Outcome(NamedTuple):
-    """What became of a call. `data` is the packed value or exception; `records` are the log lines that were not sent before."""
+    """What became of a call.
+
+    Attributes:
+        kind: how it ended.
+        data: the packed value or exception.
+        records: the log lines that were not sent before.
+        secrets: texts that the program must not show, known to the worker since it made the call.
+    """
 
     kind: Literal["returned", "raised", "late"]
     data: bytes
     records: list[logs.Record]
+    secrets: tuple[str, ...]
 
 
 def unpack_outcome(data: bytes | memoryview) -> Outcome:
     """The opposite of what `carry` gives."""
     return Outcome(*pickle.loads(data))  # noqa: S301  it comes from this program's own other half
+
+
+def pack_outcome(outcome: Outcome) -> bytes:
+    """An outcome as bytes."""
+    return pickle.dumps(tuple(outcome))
 
 
 def carry(payload: bytes, sink: logs.Sink | None = None) -> bytes:
@@ -47,35 +60,51 @@ def carry(payload: bytes, sink: logs.Sink | None = None) -> bytes:
     records: list[logs.Record] = []
     at_home = order.home == packing.process_mark()  # its log lines reach the program's handlers by themselves
     with nullcontext() if at_home else logs.sent_to(sink or records.append, order.levels):
-        kind, data = _outcome(order)
-    return pickle.dumps((kind, data, records))
+        return pack_outcome(_outcome(order, records))
 
 
-def _outcome(order: Order) -> tuple[str, bytes]:
+def _outcome(order: Order, records: list[logs.Record]) -> Outcome:
     try:
-        return "returned", packing.pack_result(order, _call(order))
+        return Outcome("returned", packing.pack_result(order, _call(order)), records, ())
     except deadlines.TooLate:
-        return "late", b""
+        return Outcome("late", b"", records, ())
     except BaseException as error:  # noqa: BLE001  whatever the code raised, the program that sent it raises it
-        return "raised", raised.pack(error)
+        return Outcome("raised", raised.pack(error), records, _known_secrets())
+
+
+def _known_secrets() -> tuple[str, ...]:
+    """What this process hides. An exception's text may hold it, and the program is going to show that."""
+    secrets = sys.modules.get("levada.secrets")
+    return () if secrets is None else tuple(secrets._longest_first)
 
 
 def _call(order: Order) -> Any:
+    """Make the call. Tasks that the code calls run here as well, unknown to the program."""
     fn, args, kwargs = _unpacked(order)
-    with _surroundings(order, fn):
-        if order.is_async:
-            import asyncio
+    flow_run = _flow_run(order)
+    run = _task_run(order, fn, args, kwargs, flow_run)
+    with nullcontext() if flow_run is None else flow_run.inside():
+        value = _awaited(run, order.timeout_seconds) if order.is_async else _called(run, order.timeout_seconds)
+        if flow_run is not None:
+            flow_run.drain()
+        return value
 
-            return asyncio.run(_await(order, fn, args, kwargs))
-        if order.timeout_seconds is None:
-            return fn(*args, **kwargs)
-        return deadlines.within(order.timeout_seconds, lambda: fn(*args, **kwargs))
+
+def _called(run: TaskRun, timeout_seconds: float | None) -> Any:
+    if timeout_seconds is None:
+        return run.invoke()
+    return deadlines.within(timeout_seconds, run.invoke)
 
 
-async def _await(order: Order, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if order.timeout_seconds is None:
-        return await fn(*args, **kwargs)
-    return await deadlines.within_async(order.timeout_seconds, fn(*args, **kwargs))
+def _awaited(run: TaskRun, timeout_seconds: float | None) -> Any:
+    import asyncio
+
+    async def invoke() -> Any:
+        if timeout_seconds is None:
+            return await run.invoke_async()
+        return await deadlines.within_async(timeout_seconds, run.invoke_async())
+
+    return asyncio.run(invoke())
 
 
 def _unpacked(order: Order) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
@@ -108,30 +137,12 @@ def _parameters(packed: bytes) -> dict[str, Any]:
     return _last_parameters[1]
 
 
-@contextmanager
-def _surroundings(order: Order, fn: Callable[..., Any]) -> Iterator[None]:
-    """What the code finds around it: the run's logger, context and prints. Tasks that it calls run here, unknown to the program."""
-    flow_run = _flow_run(order)
-    flow_token, task_token = FLOW_RUN.set(flow_run), TASK_RUN.set(_task_run(order, fn, flow_run))
-    try:
-        with prints.logged(order.run_id) if order.log_prints else nullcontext():
-            yield
-        if flow_run is not None:
-            flow_run._drain()
-    except BaseException:
-        if flow_run is not None:
-            flow_run._stop_tasks("not run, because the task around it failed")
-        raise
-    finally:
-        TASK_RUN.reset(task_token)
-        FLOW_RUN.reset(flow_token)
-
-
 def _nothing() -> None:
     """The function of a flow that only lends its name."""
 
 
 def _flow_run(order: Order) -> FlowRun | None:
+    """The flow run as a worker knows it."""
     if not order.flow_run_name:
         return None
     name = order.flow_run_name
@@ -139,12 +150,17 @@ def _flow_run(order: Order) -> FlowRun | None:
     run = FlowRun(order.flow_run_id or name, name, flow, Scope(name), None)
     run.position = Position(TaskState.RUNNING, 1)
     run.parameters = _parameters(order.parameters)
+    run.tags = order.flow_run_tags
     return run
 
 
-def _task_run(order: Order, fn: Callable[..., Any], flow_run: FlowRun | None) -> TaskRun:
+def _task_run(
+    order: Order, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], flow_run: FlowRun | None
+) -> TaskRun:
+    """The task run as a worker knows it: its next call is the one that was ordered."""
     task = Task(fn, name=order.task_name, tags=order.tags, log_prints=order.log_prints)
     scope = Scope(order.run_id) if flow_run is None else flow_run.scope
-    run = TaskRun(order.run_id, task, (), {}, scope=scope, flow_run=flow_run, sources=None, submitted=False)
+    run = TaskRun(order.run_id, task, args, kwargs, scope=scope, flow_run=flow_run, tags=order.tags)
     run.position = Position(TaskState.RUNNING, order.attempt)
+    run._label = order.label
     return run

@@ -31,6 +31,8 @@ class Order(NamedTuple):
     flow_run_name: str
     flow_name: str
     flow_run_id: str
+    flow_run_tags: frozenset[str]
+    label: str
     attempt: int
     tags: frozenset[str]
     log_prints: bool
@@ -79,6 +81,8 @@ def pack_call(call: RemoteCall, levels: tuple[int, int]) -> bytes:
         call.flow_run_name,
         call.flow_name,
         call.flow_run_id,
+        call.flow_run_tags,
+        call.label,
         call.attempt,
         call.tags,
         call.log_prints,

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from levada.engine.deadlines import TooLate
 from levada.engine.remote import RemoteCall, logs, packing, raised
-from levada.engine.remote.carrying import unpack_outcome
+from levada.engine.remote.carrying import Outcome, unpack_outcome
 from levada.engine.remote.channel import DONE, GRACE_SECONDS, LOG, STARTED, hear
 from levada.engine.tracebacks import summary
 from levada.exceptions import RunCancelled, SerializationError, WorkerCrashed
@@ -79,7 +79,7 @@ class ProcessWorkers:
                     raise
                 self._give_back(process)
                 break
-        return value_of(call, outcome.kind, outcome.data)
+        return value_of(call, outcome)
 
     def _take(self, call: RemoteCall) -> "_Process":
         """An idle worker, or a new one."""
@@ -134,18 +134,23 @@ class ProcessWorkers:
                 process.kill()
 
 
-def value_of(call: RemoteCall, kind: str, data: bytes) -> Any:
+def value_of(call: RemoteCall, outcome: Outcome) -> Any:
     """What the caller gets of an outcome: the value returned, or the exception raised.
 
     Raises:
         SerializationError: the result cannot be unpickled here.
     """
-    if kind == "late":
+    if outcome.kind == "late":
         raise TooLate
-    if kind == "raised":
-        raise raised.unpack(data)
+    if outcome.kind == "raised":
+        if outcome.secrets:
+            from levada.secrets import register
+
+            for secret in outcome.secrets:
+                register(secret)
+        raise raised.unpack(outcome.data)
     try:
-        return packing.loads(data)
+        return packing.loads(outcome.data)
     except Exception as error:
         raise SerializationError(
             f"task {call.task_name!r} ({call.run_id}): its result cannot be read: {summary(error)}; return plain data"
