@@ -19,7 +19,10 @@ from typing import Any, Final
 from levada.exceptions import NotSupported
 
 _STATES = "Scheduled Pending Running Retrying AwaitingRetry Paused Cancelling Completed Failed Crashed Cancelled State"
-_CACHE_POLICIES = "CachePolicy DEFAULT FLOW_PARAMETERS INPUTS NO_CACHE NONE=NO_CACHE RUN_ID TASK_SOURCE"
+_CACHE_POLICIES = (
+    "CachePolicy CacheKeyFnPolicy CompoundCachePolicy DEFAULT FLOW_PARAMETERS FlowParameters INPUTS Inputs NO_CACHE NONE"
+    " RUN_ID RunId TASK_SOURCE TaskSource"
+)
 _SCHEDULES = "CronSchedule IntervalSchedule RRuleSchedule"
 _WEBHOOKS = "CustomWebhookNotificationBlock DiscordWebhook MattermostWebhook MicrosoftTeamsWebhook NotificationBlock SlackWebhook"
 _PAUSING = "pause_flow_run resume_flow_run suspend_flow_run"
@@ -29,7 +32,8 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
     "prefect": {
         "levada": "__version__",
         "levada.flows": "Flow flow",
-        "levada.tasks": "Task task unmapped allow_failure quote",
+        "levada.annotations": "allow_failure quote unmapped",
+        "levada.tasks": "Task task",
         "levada.context": "tags",
         "levada.logging": "get_run_logger",
         "levada.pausing": _PAUSING,
@@ -44,7 +48,7 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "prefect.blocks.core": {"levada.blocks": "Block"},
     "prefect.blocks.notifications": {"levada.notifications": _WEBHOOKS},
-    "prefect.blocks.system": {"levada.secrets": "JSON Secret String"},
+    "prefect.blocks.system": {"levada.blocks": "DateTime JSON Secret String"},
     "prefect.blocks.webhook": {"levada.notifications": "Webhook"},
     "prefect.cache_policies": {"levada.caching": _CACHE_POLICIES},
     "prefect.client.schemas.objects": {
@@ -88,13 +92,15 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
     "prefect.server.schemas.states": {"levada.resources.phases": "StateType=RunPhase", "levada.states": _STATES},
     "prefect.states": {"levada.states": _STATES},
     "prefect.task_runners": {
-        "levada.task_runners": "ConcurrentTaskRunner DaskTaskRunner ProcessPoolTaskRunner RayTaskRunner SequentialTaskRunner"
+        "levada.task_runners": "ConcurrentTaskRunner DaskTaskRunner ProcessPoolTaskRunner SequentialTaskRunner"
         " TaskRunner ThreadPoolTaskRunner"
     },
     "prefect.tasks": {"levada.caching": "task_input_hash", "levada.tasks": "Task exponential_backoff task"},
     "prefect.testing.utilities": {"levada.testing": "prefect_test_harness=levada_test_harness"},
-    "prefect.transactions": {"levada.transactions": "Transaction get_transaction transaction"},
-    "prefect.utilities.annotations": {"levada.tasks": "allow_failure quote unmapped"},
+    "prefect.transactions": {
+        "levada.transactions": "CommitMode IsolationLevel Transaction TransactionState get_transaction transaction"
+    },
+    "prefect.utilities.annotations": {"levada.annotations": "allow_failure quote unmapped"},
     "prefect.variables": {"levada.variables": "Variable"},
     "prefect_aws": {"levada.filesystems": "AwsCredentials S3Bucket"},
     "prefect_aws.credentials": {"levada.filesystems": "AwsCredentials"},
@@ -104,8 +110,6 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
     "prefect_dask.task_runners": {"levada.task_runners": "DaskTaskRunner"},
     "prefect_gcp": {"levada.filesystems": "GcsBucket=GCSBucket"},
     "prefect_gcp.cloud_storage": {"levada.filesystems": "GcsBucket=GCSBucket"},
-    "prefect_ray": {"levada.task_runners": "RayTaskRunner"},
-    "prefect_ray.task_runners": {"levada.task_runners": "RayTaskRunner"},
     "prefect_slack": {"levada.notifications": "SlackWebhook"},
 }
 
@@ -129,6 +133,7 @@ _KUBERNETES_EVENTS = "watch FlowRuns with kubectl, or use the flow's hooks (on_f
 _OWN_CLIENT = "call the service's own Python client inside a @task"
 _BACKGROUND = "there are no task workers: use .submit inside a flow, or a flow run of its own"
 _ASSETS = "Levada keeps no catalogue of assets: create_link_artifact() says where something was written"
+_RAY = "use DaskTaskRunner for a cluster of machines, or ProcessPoolTaskRunner for the CPUs of one"
 _FIRST_GENERATION = "this is Prefect 1: write the flow as a function with @flow, and its parameters as arguments"
 _URL = "use SlackWebhook, MicrosoftTeamsWebhook, DiscordWebhook, Email or a Webhook to the service's HTTP interface"
 _OTHER_STORAGE = "use S3Bucket, GCSBucket, AzureBlobStorage, LocalFileSystem or RemoteFileSystem of levada.filesystems"
@@ -144,7 +149,6 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.blocks.notifications.PagerDutyWebHook": _URL,
     "prefect.blocks.notifications.SendgridEmail": "use levada.notifications.Email",
     "prefect.blocks.notifications.TwilioSMS": _URL,
-    "prefect.blocks.system.DateTime": "use a Variable, or JSON with the ISO text",
     "prefect.client.orchestration": _NO_SERVER,
     "prefect.client.get_client": _NO_SERVER,
     "prefect.context.FlowRunContext": _INSIDE_RUN,
@@ -170,6 +174,7 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.settings": _SETTINGS,
     "prefect.storage": _FIRST_GENERATION,
     "prefect.task_runners.PrefectTaskRunner": _BACKGROUND,
+    "prefect.task_runners.RayTaskRunner": _RAY,
     "prefect.task_worker": _BACKGROUND,
     "prefect.transactions.atransaction": "use `with transaction(...)` inside the async flow",
     "prefect.workers": "there are no workers: the operator starts each run as a Kubernetes Job; `levada agent` serves a bare machine",
@@ -189,7 +194,7 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect_github": "use levada.filesystems.GitRepository",
     "prefect_gitlab": "use levada.filesystems.GitRepository",
     "prefect_kubernetes": "runs are Kubernetes Jobs by themselves: use KubernetesJob of levada.infrastructure, or the kubernetes client",
-    "prefect_ray.RemoteRayTaskRunner": "use RayTaskRunner(address=...) or DaskTaskRunner(address=...)",
+    "prefect_ray": _RAY,
     "prefect_redis": _OWN_CLIENT,
     "prefect_shell": "use subprocess.run([...], check=True) inside a @task",
     "prefect_slack.SlackCredentials": "use SlackWebhook(url=...).notify(body, subject)",
