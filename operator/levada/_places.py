@@ -7,14 +7,21 @@ from typing import Any
 _DEEPEST = 50
 
 
-def place_of(value: Any, works: Callable[[Any], bool]) -> tuple[str, Any]:
-    """The path to the innermost part for which `works` is false, and the part. The value itself must be such a part."""
+def place_of(value: Any, works: Callable[[Any], bool], *, fields_only: bool) -> tuple[str, Any]:
+    """The path to the innermost part for which `works` is false, and the part. The value itself must be such a part.
+
+    Args:
+        value: where to look.
+        works: whether a part can be written.
+        fields_only: look into objects only if they have declared fields (dataclasses, models), not into any object's attributes.
+    """
     path = "result"
     seen: set[int] = set()
     for _ in range(_DEEPEST):
         seen.add(id(value))
         found = next(
-            ((step, part) for step, part in _parts_of(value) if id(part) not in seen and not works(part)), None
+            ((step, part) for step, part in _parts_of(value, fields_only) if id(part) not in seen and not works(part)),
+            None,
         )
         if found is None:
             break
@@ -23,7 +30,7 @@ def place_of(value: Any, works: Callable[[Any], bool]) -> tuple[str, Any]:
     return path, value
 
 
-def _parts_of(value: Any) -> Iterator[tuple[str, Any]]:
+def _parts_of(value: Any, fields_only: bool) -> Iterator[tuple[str, Any]]:
     """The parts of a container or object, each with how it is reached."""
     if isinstance(value, Mapping):
         yield from ((f"[{_shown(key)}]", part) for key, part in value.items())
@@ -31,7 +38,9 @@ def _parts_of(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
     elif isinstance(value, (set, frozenset)):
         yield from ((" (an item of the set)", part) for part in value)
-    elif not callable(value) and not isinstance(value, ModuleType):
+    elif hasattr(type(value), "__dataclass_fields__"):
+        yield from ((f".{name}", getattr(value, name)) for name in type(value).__dataclass_fields__)
+    elif hasattr(type(value), "model_fields") or not (fields_only or callable(value) or isinstance(value, ModuleType)):
         yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
 
 

@@ -108,10 +108,10 @@ class PickleSerializer(Serializer):
         """The value as bytes."""
         try:
             return self._pickled(value)
-        except SerializationError:  # a secret that refuses to be written
-            raise
         except Exception as error:  # whatever the value's own __reduce__ raises
-            raise _unwritable(value, error, self._pickled, "cannot be pickled", "keep it out of the result") from error
+            raise _unwritable(
+                value, error, self._pickled, "cannot be pickled", "keep it out of the result", fields_only=False
+            ) from error
 
     def _pickled(self, value: Any) -> bytes:
         if self.picklelib in ("pickle", "cloudpickle"):
@@ -180,7 +180,7 @@ class JSONSerializer(Serializer):
             return self._written(value)
         except Exception as error:  # whatever object_encoder raises
             raise _unwritable(
-                value, error, self._written, "cannot be written as JSON", "use PickleSerializer()"
+                value, error, self._written, "cannot be written as JSON", "use PickleSerializer()", fields_only=True
             ) from error
 
     def _written(self, value: Any) -> bytes:
@@ -313,7 +313,7 @@ def serializer_from(name: str, settings: dict[str, Any]) -> Serializer:
 
 
 def _unwritable(
-    value: Any, error: Exception, write: Callable[[Any], bytes], refusal: str, fix: str
+    value: Any, error: Exception, write: Callable[[Any], bytes], refusal: str, fix: str, *, fields_only: bool
 ) -> SerializationError:
     """The error that names the innermost part that cannot be written."""
 
@@ -324,7 +324,7 @@ def _unwritable(
             return own
         return None
 
-    path, part = place_of(value, lambda part: failure(part) is None)
+    path, part = place_of(value, lambda part: failure(part) is None, fields_only=fields_only)
     reason = failure(part) or error
     if isinstance(reason, SerializationError):
         return SerializationError(f"{path}: {reason}")

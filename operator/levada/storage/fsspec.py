@@ -68,6 +68,8 @@ class FsspecStorage(Storage):
             folder = posixpath.dirname(path)
             temporary = f"{folder}/{_TEMPORARY}{os.urandom(8).hex()}"
             files.makedirs(folder, exist_ok=True)
+            if files.isdir(path):  # or it would be moved into it
+                raise IsADirectoryError(path)
             try:
                 files.pipe_file(temporary, data)
                 files.mv(temporary, path)
