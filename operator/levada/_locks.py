@@ -44,6 +44,11 @@ class FileLock:
         self.release()  # the file was removed meanwhile, so this lock would keep nobody out
         return False
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds it."""
+        return self._file is not None
+
     def release(self) -> None:
         """Give it back. Nothing happens if it is not held."""
         file, self._file = self._file, None

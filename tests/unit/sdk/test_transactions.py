@@ -391,6 +391,15 @@ def test_taking_back_may_fail_or_be_impossible(caplog):
     assert "The result 'a' could not be removed again" in caplog.text
 
 
+def test_the_result_store_of_the_run_is_used_by_default(tmp_path, monkeypatch):
+    monkeypatch.setenv("LEVADA_HOME", str(tmp_path))
+    for turn in (1, 2):
+        with transaction(key="k") as txn:
+            assert txn.is_committed() is (turn == 2)
+            txn.stage([1, 2])
+    assert transaction(key="k").read() == [1, 2]
+
+
 async def test_async_blocks_and_hooks(log):
     async def hook(txn):
         await asyncio.sleep(0)
