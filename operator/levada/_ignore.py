@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Iterable
 
-_GLOB = re.compile(r"(\*\*/|/\*\*|\*\*|\*|\?|\[!?[^\]]+\])")
-_MEANINGS = {"**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+_GLOB = re.compile(r"(/\*\*/|\*\*/|/\*\*|\*\*|\*|\?|\[!?[^\]]+\])")
+_MEANINGS = {"/**/": "/(?:.*/)?", "**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 
 def ignores(lines: Iterable[str]) -> Callable[[str], bool]:

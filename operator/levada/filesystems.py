@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from levada._git_repository import GitRepository
 from levada.blocks import Block
 from levada.exceptions import BlockError, StorageError
 from levada.secrets import SecretStr, is_secret, plain
@@ -412,137 +413,6 @@ class RemoteFileSystem(FileSystem):
         from levada.storage.fsspec import FsspecStorage
 
         return FsspecStorage(self.basepath, **{name: plain(value) for name, value in self.settings.items()})
-
-
-class GitRepository(Block):
-    """Code in a Git repository.
-
-    Args:
-        url: of the repository; `https://`, `ssh`, or a path.
-        branch: one of branch, tag and commit_sha says which state; without any, the repository's own main branch.
-        tag: see above.
-        commit_sha: see above; the full SHA.
-        subfolder: the folder of the repository to take.
-        credentials: `{"access_token": …}`, `{"username": …, "password": …}`, or a Secret block, for http and https.
-        directories: fetch only these folders.
-        include_submodules: fetch submodules too.
-        name: what the code is called in messages and folders.
-    """
-
-    block_type = "git-repository"
-
-    url: str
-    branch: str | None = None
-    tag: str | None = None
-    commit_sha: str | None = None
-    subfolder: str = ""
-    credentials: dict[str, Any] | Block | None = None
-    directories: list[str] | None = None
-    include_submodules: bool = False
-    name: str | None = None
-
-    def block_initialization(self) -> None:
-        """Say early what cannot work."""
-        named = [name for name in ("branch", "tag", "commit_sha") if getattr(self, name)]
-        if len(named) > 1:
-            raise BlockError(f"GitRepository takes one of branch, tag and commit_sha, not {' and '.join(named)}")
-        for name in ("url", "branch", "tag", "commit_sha"):
-            value = getattr(self, name)
-            if value is not None and (not value or value.startswith("-") or any(c.isspace() for c in value)):
-                raise BlockError(f"GitRepository: {name}={value!r} is no {name} of a repository")
-        if Path(self.subfolder).is_absolute() or ".." in Path(self.subfolder).parts:
-            raise BlockError(f"GitRepository: subfolder={self.subfolder!r} must be a path inside the repository")
-        self._user_and_password()
-
-    def pull_code(self, folder: str | Path | None = None) -> Path:
-        """Bring a local folder to the repository's state and return where its code is, `subfolder` included.
-
-        Args:
-            folder: where to; one of the repository's name in the current folder if absent.
-
-        Raises:
-            StorageError: it cannot be fetched; the message names the cause and the fix.
-            MissingDependencyError: there is no git command.
-        """
-        from levada.storage.git import fetch
-
-        target = Path(folder) if folder is not None else Path(self.name or self._stem())
-        fetch(
-            self.url,
-            target,
-            reference=self._reference(),
-            credentials=self._user_and_password(),
-            directories=self.directories or (),
-            submodules=self.include_submodules,
-        )
-        code = target / self.subfolder
-        if not code.is_dir():
-            raise StorageError(f"there is no folder {self.subfolder!r} in {self.url}; check subfolder")
-        return code
-
-    async def apull_code(self, folder: str | Path | None = None) -> Path:
-        """`pull_code` for async code."""
-        from asyncio import to_thread
-
-        return await to_thread(self.pull_code, folder)
-
-    def get_directory(self, from_path: str | None = None, local_path: str | Path | None = None) -> str:
-        """Copy the repository's files, or those of a folder in it, into a local folder (here, if none is given).
-
-        Raises:
-            StorageError: it cannot be fetched, or has no such folder.
-        """
-        from shutil import copytree, ignore_patterns
-        from tempfile import TemporaryDirectory
-
-        target = Path(local_path or ".").expanduser()
-        with TemporaryDirectory(prefix="levada-git-") as temporary:
-            source = (self.pull_code(temporary) / (from_path or "")).resolve()
-            if not source.is_relative_to(Path(temporary).resolve()) or not source.is_dir():
-                raise StorageError(f"there is no folder {from_path!r} in {self.url}; check from_path")
-            copytree(source, target, symlinks=True, dirs_exist_ok=True, ignore=ignore_patterns(".git"))
-        return str(target)
-
-    def _reference(self) -> str:
-        if self.branch:
-            return f"refs/heads/{self.branch}"
-        return f"refs/tags/{self.tag}" if self.tag else self.commit_sha or "HEAD"
-
-    def _stem(self) -> str:
-        return self.url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git") or "repository"
-
-    def _user_and_password(self) -> tuple[str, str] | None:
-        if self.credentials is None:
-            return None
-        found = _login_of(self.credentials)
-        if found is None:
-            raise BlockError(
-                "GitRepository: credentials must be {'access_token': …}, {'username': …, 'password': …} or a Secret block"
-            )
-        from levada.storage.git import user_for_token
-
-        user, password = found
-        return user or user_for_token(self.url), password
-
-
-def _login_of(credentials: Any) -> tuple[str | None, str] | None:
-    """User name (None: the host's own for tokens) and password or token."""
-    if not isinstance(credentials, Mapping):
-        value = _text_of(credentials)
-        return (None, value) if value else None
-    for name in ("access_token", "token", "password"):
-        secret = _text_of(credentials.get(name))
-        if secret:
-            return _text_of(credentials.get("username")), secret
-    return None
-
-
-def _text_of(value: Any) -> str | None:
-    """The text of a text, a secret, or a block that holds one."""
-    if isinstance(value, Block):
-        value = getattr(value, "value", None) or getattr(value, "token", None) or getattr(value, "access_token", None)
-    value = plain(value)
-    return value if isinstance(value, str) and value else None
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -80,11 +80,14 @@ def fetch(
 def _fetch_commit(git: "_Git", reference: str) -> None:
     try:
         git("fetch", "--quiet", "--depth", "1", "--", "origin", reference)
-    except StorageError:
+    except StorageError as error:
         # Some servers give no single commits, or no shallow ones: then everything has to come.
-        git("fetch", "--quiet", "--tags", "--", "origin", "+refs/heads/*:refs/remotes/origin/*", "HEAD")
         named = reference.replace("refs/heads/", "refs/remotes/origin/").replace("HEAD", "FETCH_HEAD")
-        git("checkout", "--quiet", "--force", "--detach", named)
+        try:
+            git("fetch", "--quiet", "--tags", "--", "origin", "HEAD", "+refs/heads/*:refs/remotes/origin/*")
+            git("checkout", "--quiet", "--force", "--detach", named)
+        except StorageError:
+            raise error from None
     else:
         git("checkout", "--quiet", "--force", "--detach", "FETCH_HEAD")
 
