@@ -49,7 +49,23 @@ class RunFormatter(logging.Formatter):
             line += "\n" + self.formatException(record.exc_info)
         if record.stack_info:
             line += "\n" + self.formatStack(record.stack_info)
-        return line
+        return masked(line)
+
+
+def masked(text: str) -> str:
+    """The text without the secrets that this process knows."""
+    secrets = sys.modules.get("levada.secrets")  # as long as nobody has loaded it, there are none
+    return text if secrets is None else str(secrets.mask(text))
+
+
+def _mask(record: logging.LogRecord) -> bool:
+    """Take secrets out of a record before any handler sees it, also one that the program has configured itself."""
+    if "levada.secrets" in sys.modules:
+        plain = record.getMessage()
+        hidden = masked(plain)
+        if hidden != plain:
+            record.msg, record.args = hidden, None
+    return True
 
 
 class StderrHandler(logging.StreamHandler[Any]):
@@ -78,6 +94,7 @@ def prepare() -> None:
     _ready = True
     if LOGGER.level == logging.NOTSET:
         LOGGER.setLevel(_level_of(os.environ.get(LEVEL_VARIABLE, "")))
+    LOGGER.addFilter(_mask)
     if not LOGGER.hasHandlers():
         LOGGER.addHandler(StderrHandler())
 
@@ -114,7 +131,7 @@ def get_run_logger() -> RunLogger:
     """
     task_run = TASK_RUN.get()
     if task_run is not None:
-        return logger_for(task_run.id)
+        return logger_for(task_run.label)
     flow_run = FLOW_RUN.get()
     if flow_run is not None:
         return logger_for(flow_run.name)

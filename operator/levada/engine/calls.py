@@ -40,6 +40,10 @@ def create(
     if wait_for is not None or dependencies.worth_a_look(args, kwargs):
         tolerated = set()
         sources = dependencies.find((*args, *kwargs.values(), wait_for), tolerated)
+        if wait_for is not None and len(tolerated) > 1:  # what must complete is not let off by being an argument as well
+            let_off: set[int] = set()
+            needed = set(map(id, dependencies.find((wait_for,), let_off)))
+            tolerated -= needed - let_off
         if not sources:  # an annotation without a future in it has to be taken off all the same
             sources = [] if dependencies.ANNOTATED in tolerated else None
     flow_run = FLOW_RUN.get()

@@ -24,6 +24,8 @@ def call_hooks(hooks: tuple[Any, ...], subject: Any, run: Any, state: State[Any]
         try:
             _call(hook, subject, run, state)
         except Exception as error:  # noqa: BLE001  a hook is no part of the run
+            if error.__context__ is state.exception:
+                error.__context__ = None  # the run's own error has been told
             emit(logging.ERROR, log_name, f"hook {name} failed, the run's state stays {state.name}\n{text(error)}")
 
 

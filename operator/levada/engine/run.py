@@ -25,7 +25,7 @@ from levada.engine.timeout import seconds_text
 from levada.engine.tracebacks import summary, trim
 from levada.exceptions import ParameterError
 from levada.futures import Future
-from levada.logging import emit, prepare
+from levada.logging import emit, masked, prepare
 from levada.resources.phases import RunPhase, TaskState
 from levada.states import State, is_state_collection
 
@@ -182,11 +182,13 @@ class FlowRun(Node):
         """Report the run; a flow inside a flow is reported as a task run is."""
         position = self.position
         if self.parent is None:
-            self.scope.tell_flow(self._reported_phase(), position.message or self._attempt_text())
+            self.scope.tell_flow(self._reported_phase(), masked(position.message) or self._attempt_text())
         elif self.scope.heard:
             state, attempt = position.state, position.attempt
             self.scope.tell_task(
-                TaskReport(self.id, self.flow.name, state, attempt, self.start_time, self.end_time, position.message)
+                TaskReport(
+                    self.id, self.flow.name, state, attempt, self.start_time, self.end_time, masked(position.message)
+                )
             )
 
     def _reported_phase(self) -> RunPhase:

@@ -17,7 +17,7 @@ from levada.engine.timeout import seconds_text
 from levada.engine.tracebacks import summary, text
 from levada.exceptions import LevadaError, UpstreamFailed
 from levada.futures import Future
-from levada.logging import LOGGER, emit
+from levada.logging import LOGGER, emit, masked
 from levada.resources.phases import RunPhase, TaskState
 from levada.states import State
 
@@ -305,7 +305,7 @@ class TaskRun(Node):
                     position.attempt,
                     self.start_time,
                     self.end_time,
-                    position.message,
+                    masked(position.message) if position.message else "",
                     self.cached,
                     self.upstream,
                 )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from levada.exceptions import ParameterError
+from levada.logging import masked
 from levada.resources.names import MAX_MESSAGE_CHARS
 from levada.resources.phases import RunPhase
 from levada.runner.text import bounded
@@ -37,7 +38,8 @@ class Outcome:
     warning: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", bounded(self.message, MAX_MESSAGE_CHARS))
+        object.__setattr__(self, "message", bounded(masked(self.message), MAX_MESSAGE_CHARS))
+        object.__setattr__(self, "result", None if self.result is None else masked(self.result))
 
     @property
     def exit_code(self) -> int:
