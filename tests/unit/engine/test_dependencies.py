@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import pytest
 
+from levada.annotations import allow_failure, quote, unmapped
 from levada.engine import dependencies
 from levada.futures import Future
 from levada.states import Completed
@@ -92,3 +93,14 @@ def test_a_list_that_holds_itself_ends():
 )
 def test_plain_values_are_not_looked_into(args, kwargs, worth):
     assert dependencies.worth_a_look(args, kwargs) is worth
+
+
+def test_annotations_are_taken_off():
+    tolerated = set()
+    value = {"a": allow_failure([A, 1]), "b": quote([B]), "c": unmapped(B)}
+    assert dependencies.find((value,), tolerated) == [A, B]
+    assert tolerated == {dependencies.ANNOTATED, id(A)}
+    assert dependencies.replace(value, resolve) == {"a": ["<a>", 1], "b": [B], "c": "<b>"}
+    assert dependencies.replace(quote(5), resolve) == 5
+    assert dependencies.holds_any([{"x": (1, quote(2))}])
+    assert not dependencies.holds_any([{"x": (1, 2)}])

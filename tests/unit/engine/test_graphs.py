@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from levada import flow, task
+from levada import allow_failure, flow, task
 from levada.engine.reporter import MemoryReporter
 from levada.engine.run import run_flow
 from levada.exceptions import UpstreamFailed
 from levada.resources.phases import RunPhase, TaskState
+from levada.storage.memory import MemoryStorage
+from levada.task_runners import SequentialTaskRunner, ThreadPoolTaskRunner
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Spec:
     retries: int
     how: str
     nested: bool
+    cached: bool  # its result is kept, and found again by a later run
+    tolerant: bool  # its arguments stand in allow_failure
 
     @property
     def upstream(self):
@@ -32,23 +36,28 @@ class Spec:
 # ---- the reference model ----
 
 
-def expect(graph):
-    """State, attempts and value of each task."""
+def expect(graph, earlier=None):
+    """State, attempts and value of each task; `earlier` is the outcome of a run of the same graph before."""
     outcome = []
-    for spec in graph:
-        if any(outcome[index][0] is not TaskState.COMPLETED for index in spec.upstream):
+    for place, spec in enumerate(graph):
+        before = earlier[place] if earlier else (None, 0, None)
+        failures = max(0, spec.failures - before[1])
+        needed = spec.wait_for if spec.tolerant else spec.upstream
+        if any(outcome[index][0] is not TaskState.COMPLETED for index in needed):
             outcome.append((TaskState.SKIPPED, 0, None))
-        elif spec.failures > spec.retries:
+        elif spec.cached and before[0] is TaskState.COMPLETED:
+            outcome.append((TaskState.COMPLETED, 0, before[2]))
+        elif failures > spec.retries:
             outcome.append((TaskState.FAILED, spec.retries + 1, None))
         else:
-            value = 1 + sum(outcome[index][2] for index in spec.arguments)
-            outcome.append((TaskState.COMPLETED, spec.failures + 1, value))
+            value = 1 + sum(outcome[index][2] or 0 for index in spec.arguments)
+            outcome.append((TaskState.COMPLETED, failures + 1, value))
     return outcome
 
 
 LEGAL = {
-    None: {TaskState.PENDING, TaskState.RUNNING},
-    TaskState.PENDING: {TaskState.RUNNING, TaskState.SKIPPED},
+    None: {TaskState.PENDING, TaskState.RUNNING, TaskState.COMPLETED},
+    TaskState.PENDING: {TaskState.RUNNING, TaskState.SKIPPED, TaskState.COMPLETED},
     TaskState.RUNNING: {TaskState.RETRYING, TaskState.COMPLETED, TaskState.FAILED},
     TaskState.RETRYING: {TaskState.RUNNING},
 }
@@ -70,6 +79,8 @@ def graphs(draw):
                 retries=draw(st.sampled_from([0, 0, 1, 2])),
                 how=draw(st.sampled_from(["submit", "submit", "async submit", "call"])),
                 nested=draw(st.booleans()),
+                cached=draw(st.booleans()),
+                tolerant=draw(st.sampled_from([False, False, True])),
             )
         )
     return graph
@@ -79,23 +90,26 @@ class Boom(Exception):  # noqa: N818  it is thrown, not explained
     pass
 
 
-def tasks_of(graph):
+def tasks_of(graph, storage=None):
     """A task for each spec, that fails as often as it should and adds up what it is given."""
     tries = [0] * len(graph)
+    storage = storage or MemoryStorage()
 
     def body(index, given):
         tries[index] += 1
         if tries[index] <= graph[index].failures:
             raise Boom(f"try {tries[index]}")
         values = given["values"] if isinstance(given, dict) else given
-        return 1 + sum(values)
+        return 1 + sum(value for value in values if not isinstance(value, Exception))
 
     def make(index, spec):
-        @task(name=f"t{index}", retries=spec.retries)
+        kept = {"cache_key_fn": lambda context, given: f"t{index}", "result_storage": storage} if spec.cached else {}
+
+        @task(name=f"t{index}", retries=spec.retries, **kept)
         def sync_task(given):
             return body(index, given)
 
-        @task(name=f"t{index}", retries=spec.retries)
+        @task(name=f"t{index}", retries=spec.retries, **kept)
         async def async_task(given):
             await asyncio.sleep(0)
             return body(index, given)
@@ -111,6 +125,7 @@ def start(graph, tasks):
     for spec, one in zip(graph, tasks, strict=True):
         values = [started[index] for index in spec.arguments]
         given = {"values": tuple(values)} if spec.nested else values
+        given = allow_failure(given) if spec.tolerant else given
         wait_for = [started[index] for index in spec.wait_for]
         if spec.how == "call":
             started.append(one(given, wait_for=wait_for, return_state=True))
@@ -119,8 +134,8 @@ def start(graph, tasks):
     return started
 
 
-def check(graph, reporter, state):
-    expected = expect(graph)
+def check(graph, reporter, state, earlier=None):
+    expected = expect(graph, earlier)
     for index, (task_state, attempts, _) in enumerate(expected):
         report = reporter.last[f"t{index}-0"]
         assert (report.state, report.attempt) == (task_state, attempts)
@@ -168,6 +183,28 @@ def test_random_graphs_in_an_async_flow(graph):
         return [value_of(item) for item in start(graph, tasks_of(graph))]
 
     check(graph, reporter, run_flow(f, {}, reporter=reporter))
+
+
+RUNNERS = st.sampled_from([None, SequentialTaskRunner(), ThreadPoolTaskRunner(max_workers=1), ThreadPoolTaskRunner()])
+
+
+@given(graphs(), RUNNERS, RUNNERS)
+@SETTINGS
+def test_a_second_run_finds_what_the_first_one_kept(graph, first_runner, second_runner):
+    tasks = tasks_of(graph)
+
+    @flow
+    def f():
+        return [value_of(item) for item in start(graph, tasks)]
+
+    first, second = MemoryReporter(), MemoryReporter()
+    check(graph, first, run_flow(f.with_options(task_runner=first_runner), {}, reporter=first))
+    state = run_flow(f.with_options(task_runner=second_runner), {}, reporter=second)
+    check(graph, second, state, expect(graph))
+    kept = {report.id for report in second.last.values() if report.cached}
+    assert kept == {
+        f"t{index}-0" for index, (_, tries, value) in enumerate(expect(graph, expect(graph))) if value and not tries
+    }
 
 
 @given(graphs())

@@ -10,6 +10,7 @@ from levada.engine.machine import (
     Failure,
     IllegalEventError,
     Position,
+    Recalled,
     Returned,
     Rules,
     Stopped,
@@ -77,6 +78,36 @@ TWO_RETRIES = Rules(2, (1.0, 5.0))
             Position(TaskState.SKIPPED, 0, "no a"),
             FINISH,
         ),
+        (
+            "its result was there already",
+            (Position(), Recalled(), TWO_RETRIES),
+            Position(TaskState.COMPLETED, 0, "cached"),
+            FINISH,
+        ),
+        (
+            "chance makes a delay longer",
+            (Position(R, 1), Failure("E: x", luck=0.5), Rules(1, (2.0,), jitter=1.0)),
+            Position(Y, 1, "attempt 1 of 2 failed, next in 3 s: E: x"),
+            Wait(3.0),
+        ),
+        (
+            "what ran it died",
+            (Position(R, 1), Failure("worker", crashed=True), Rules()),
+            Position(TaskState.CRASHED, 1, "worker"),
+            FINISH,
+        ),
+        (
+            "what ran it died, a retry is left",
+            (Position(R, 1), Failure("worker", crashed=True), Rules(1)),
+            Position(Y, 1, "attempt 1 of 2 failed, next now: worker"),
+            Wait(0.0),
+        ),
+        (
+            "ended by what nobody meant",
+            (Position(R, 1), Stopped("s", crashed=True), TWO_RETRIES),
+            Position(TaskState.CRASHED, 1, "s"),
+            FINISH,
+        ),
         ("stopped before it began", (Position(), Stopped("s"), Rules()), Position(TaskState.CANCELLED, 0, "s"), FINISH),
         (
             "stopped while it ran",
@@ -97,7 +128,7 @@ def test_advance(case, given, after, effect):
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL_TASK_STATES))
-@pytest.mark.parametrize("event", [START, Returned(), Failure("x"), Stopped("x"), Blocked("x")])
+@pytest.mark.parametrize("event", [START, Returned(), Recalled(), Failure("x"), Stopped("x"), Blocked("x")])
 def test_the_end_is_the_end(state, event):
     position = Position(state, 1, "said before")
     assert advance(position, event, TWO_RETRIES) == (position, FINISH)
@@ -105,7 +136,16 @@ def test_the_end_is_the_end(state, event):
 
 @pytest.mark.parametrize(
     ("state", "event"),
-    [(P, Returned()), (R, START), (R, Blocked("x")), (Y, Returned()), (Y, Failure("x")), (Y, Blocked("x"))],
+    [
+        (P, Returned()),
+        (R, START),
+        (R, Blocked("x")),
+        (Y, Returned()),
+        (Y, Failure("x")),
+        (Y, Blocked("x")),
+        (R, Recalled()),
+        (Y, Recalled()),
+    ],
 )
 def test_an_event_that_cannot_be_is_a_defect_of_ours(state, event):
     with pytest.raises(IllegalEventError, match=f"cannot happen to a run that is {state}"):

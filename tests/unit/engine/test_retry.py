@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from levada.engine.retry import delays_of, exponential_delays, next_delay, retries_of
+from levada.engine.retry import delays_of, exponential_delays, jitter_of, next_delay, retries_of
 from levada.exceptions import OptionError
 
 
@@ -71,3 +71,19 @@ def test_retries_that_cannot_work(setting):
 def test_exponential_delays_double_and_stay_possible():
     assert exponential_delays(0.5, 4) == [0.5, 1.0, 2.0, 4.0]
     delays_of(exponential_delays(10, 60), 60, "task 'x'")
+
+
+@pytest.mark.parametrize(("setting", "expected"), [(None, 0.0), (0, 0.0), (0.5, 0.5), (100, 100.0)])
+def test_jitter(setting, expected):
+    assert jitter_of(setting, "task 'x'") == expected
+
+
+@pytest.mark.parametrize("setting", [-0.1, 101, "1", True, float("nan")])
+def test_jitter_that_cannot_work(setting):
+    with pytest.raises(OptionError, match="task 'x': retry_jitter_factor="):
+        jitter_of(setting, "task 'x'")
+
+
+@pytest.mark.parametrize(("luck", "delay"), [(0.0, 4.0), (0.5, 5.0), (1.0, 6.0)])
+def test_jitter_only_ever_adds(luck, delay):
+    assert next_delay(1, 1, (4.0,), 0.5, luck) == delay

@@ -154,7 +154,22 @@ def test_with_options_changes_a_copy():
     ("decorate", "said"),
     [
         (lambda fn: task(retrys=3)(fn), "@task has no option 'retrys'; did you mean 'retries'?"),
-        (lambda fn: flow(schedule="x")(fn), "@flow has no option 'schedule'; it takes: description, log_prints, name"),
+        (lambda fn: flow(crontab="x")(fn), "@flow has no option 'crontab'; it takes: cache_result_in_memory, descrip"),
+        (lambda fn: flow(on_failure=3)(fn), "flow 'fn': on_failure holds 3; a hook is a function"),
+        (lambda fn: flow(on_failure=lambda flow: 1)(fn), "'<lambda>', which does not take three arguments"),
+        (lambda fn: task(on_commit="x")(fn), "task 'fn': on_commit holds 'x'; it must be a function"),
+        (lambda fn: task(retry_condition_fn=1)(fn), "task 'fn': retry_condition_fn=1 must be a function"),
+        (lambda fn: task(retry_jitter_factor=-1)(fn), "task 'fn': retry_jitter_factor=-1 must be a number from 0"),
+        (lambda fn: task(cache_expiration=60)(fn), "task 'fn': cache_expiration=60 must be a duration"),
+        (lambda fn: task(cache_policy="inputs")(fn), "task 'fn': cache_policy='inputs' must be a policy"),
+        (lambda fn: task(cache_key_fn=lambda: "k")(fn), "task 'fn': cache_key_fn is called as fn(context, parameters)"),
+        (lambda fn: task(cache_key_fn="k")(fn), "task 'fn': cache_key_fn='k' must be a function"),
+        (lambda fn: task(result_serializer="yaml")(fn), "task 'fn': result_serializer: "),
+        (lambda fn: task(result_storage=5)(fn), "task 'fn': result_storage=5 must be a block"),
+        (lambda fn: task(task_run_name="{month}")(fn), "task_run_name='{month}' names 'month', which is no parameter"),
+        (lambda fn: flow(flow_run_name="{")(fn), "flow 'fn': flow_run_name='{' is no template"),
+        (lambda fn: flow(flow_run_name=7)(fn), "flow 'fn': flow_run_name=7 must be a text with {parameters}"),
+        (lambda fn: flow(task_runner="dask")(fn), "flow 'fn': task_runner='dask' must be a task runner"),
         (lambda fn: task(retries=-1)(fn), "task 'fn': retries=-1 must be 0 (no retry) or more"),
         (lambda fn: task(retries="3")(fn), "task 'fn': retries='3' must be a whole number"),
         (lambda fn: flow(retries=1.5)(fn), "flow 'fn': retries=1.5 must be a whole number"),
@@ -170,8 +185,6 @@ def test_with_options_changes_a_copy():
         (lambda fn: flow(validate_parameters="no")(fn), "flow 'fn': validate_parameters='no' must be True or False"),
         (lambda fn: task(log_prints="yes")(fn), "task 'fn': log_prints='yes' must be True or False"),
         (lambda fn: task("name"), "@task was given 'name', which is not a function; write @task(name=...)"),
-        (lambda fn: flow(staticmethod(fn)), "@flow must stand below @staticmethod"),
-        (lambda fn: task(classmethod(fn)), "@task must stand below @classmethod"),
         (lambda fn: task(fn).with_options(retrys=1), "@task.with_options has no option 'retrys'"),
         (lambda fn: exponential_backoff("2"), "exponential_backoff('2'): the factor must be a number"),
     ],
@@ -182,15 +195,6 @@ def test_bad_options_are_named_where_the_decorator_stands(decorate, said):
     with pytest.raises(OptionError) as caught:
         decorate(fn)
     assert said in str(caught.value)
-
-
-@pytest.mark.parametrize("decorator", [task, flow])
-def test_generators_are_refused_by_name(decorator):
-    def numbers():
-        yield 1
-
-    with pytest.raises(OptionError, match=r"numbers is a generator, which cannot run as a .*; return a list"):
-        decorator(numbers)
 
 
 def test_methods_work_on_their_object():
@@ -211,6 +215,26 @@ def test_methods_work_on_their_object():
         def plain(x):
             return x
 
+        @task
+        @staticmethod
+        def below(x):
+            return x + 1
+
+        @task
+        @classmethod
+        def named(cls, x):
+            return f"{cls.__name__} {x}"
+
+        @flow
+        @classmethod
+        def opened(cls):
+            return cls.named(1), cls.below(1)
+
+    assert Shop.named(1) == Shop(1).named(1) == "Shop 1"
+    assert Shop.named.submit(2).result() == "Shop 2"
+    assert Shop.below(1) == Shop(1).below.submit(1).result() == 2
+    assert Shop.opened() == ("Shop 1", 2)
+    assert Shop(3).price.with_options(name="p")(2) == 6
     assert Shop(3).total([1, 2]) == 9
     assert Shop(2).price.submit(5).result() == 10
     assert Shop.plain(4) == 4
@@ -255,3 +279,75 @@ def test_exponential_backoff_makes_the_delays():
     def t(): ...
 
     assert t.rules.delays == (10.0, 20.0, 40.0)
+
+
+def test_a_long_docstring_is_shown_without_its_indentation():
+    @flow
+    def f():
+        """First.
+
+        Second.
+        """
+
+    assert f.description == "First.\n\nSecond."
+
+
+def test_retry_conditions():
+    seen = []
+
+    def only_os_errors(task, run, state):
+        seen.append((task.name, run.attempt, state.name))
+        return isinstance(state.exception, OSError)
+
+    async def never(task, run, state):
+        return False
+
+    def broken(task, run, state):
+        raise KeyError
+
+    @task(retries=2, retry_condition_fn=only_os_errors, retry_jitter_factor=0.5)
+    def t(error):
+        raise error
+
+    assert t(OSError(), return_state=True).message.endswith("(after 3 attempts)")
+    assert "attempts" not in t(ValueError(), return_state=True).message
+    assert "attempts" not in t.with_options(retry_condition_fn=never)(OSError(), return_state=True).message
+    assert "attempts" not in t.with_options(retry_condition_fn=broken)(OSError(), return_state=True).message
+    assert seen == [("t", 1, "Failed"), ("t", 2, "Failed"), ("t", 1, "Failed")]
+
+
+def test_a_callback_that_fails_is_logged(caplog):
+    @task
+    def t():
+        return 1
+
+    @flow
+    def f():
+        future = t.submit()
+        assert future.wait().is_completed()
+        assert future.get_state().is_completed()
+        future.add_done_callback(lambda done: 1 / 0)
+        future.add_done_callback(lambda done: seen.append(done.result()))
+
+    seen = []
+    f()
+    assert seen == [1]
+    assert "a done callback of t-0 failed" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_futures_inside_values():
+    from levada.futures import resolve_futures_to_results, resolve_futures_to_states
+
+    @task
+    def t():
+        return 1
+
+    @flow
+    def f():
+        future = t.submit()
+        assert resolve_futures_to_results({"a": [future]}) == {"a": [1]}
+        assert resolve_futures_to_states([future])[0].is_completed()
+        return True
+
+    assert f()

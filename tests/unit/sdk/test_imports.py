@@ -10,11 +10,13 @@ import pytest
 import levada
 
 PUBLIC = [
+    "Block",
     "Flow",
     "Future",
     "State",
     "Task",
     "__version__",
+    "allow_failure",
     "as_completed",
     "current_flow_run",
     "current_task_run",
@@ -22,8 +24,16 @@ PUBLIC = [
     "exponential_backoff",
     "flow",
     "get_run_logger",
+    "pause_flow_run",
+    "quote",
+    "resume_flow_run",
+    "runtime",
+    "serve",
     "states",
+    "suspend_flow_run",
+    "tags",
     "task",
+    "transaction",
     "unmapped",
     "wait",
 ]

@@ -1,3 +1,5 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from levada import states
@@ -82,3 +84,54 @@ def test_collections_of_states():
 def test_an_unknown_type_is_refused():
     with pytest.raises(ValueError, match="Done"):
         State("Done")
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("state", "phase", "name"),
+    [
+        (states.Cached(data=1), RunPhase.COMPLETED, "Cached"),
+        (states.Suspended(), RunPhase.PAUSED, "Suspended"),
+        (states.Late(scheduled_time=NOW), RunPhase.SCHEDULED, "Late"),
+        (states.AwaitingConcurrencySlot(), RunPhase.SCHEDULED, "AwaitingConcurrencySlot"),
+    ],
+)
+def test_states_with_a_name_of_their_own(state, phase, name):
+    assert (state.type, state.name) == (phase, name)
+    assert state.is_cached() == (name == "Cached")
+
+
+def test_times():
+    assert states.Scheduled(scheduled_time=NOW).scheduled_time == NOW
+    assert states.AwaitingRetry(scheduled_time=NOW).scheduled_time == NOW
+    pending = states.Scheduled()
+    assert pending.scheduled_time == pending.timestamp
+    assert states.Completed().scheduled_time is None
+    assert states.Paused(timeout_seconds=60).scheduled_time - datetime.now(UTC) < timedelta(seconds=61)
+    assert states.Paused().scheduled_time is None
+
+
+def test_the_exception_of_a_state():
+    error = KeyError("k")
+    assert states.get_state_exception(states.Failed(data=error)) is error
+    assert isinstance(states.get_state_exception(states.Cancelled()), RunCancelled)
+    with pytest.raises(ValueError, match="has no exception: it did not end badly"):
+        states.get_state_exception(states.Completed())
+    with pytest.raises(KeyError):
+        states.raise_state_exception(states.Failed(data=error))
+    states.raise_state_exception(states.Completed())
+    assert states.is_state(states.Failed())
+    assert not states.is_state(error)
+
+
+def test_a_group():
+    group = states.StateGroup([states.Completed(), states.Failed(), states.Completed()])
+    assert (group.total_count, group.fail_count()) == (3, 1)
+    assert group.all_final()
+    assert not group.all_completed()
+    assert group.any_failed()
+    assert not group.any_cancelled()
+    assert not group.any_paused()
+    assert group.counts_message() == "total=3 'Completed'=2 'Failed'=1"

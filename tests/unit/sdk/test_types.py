@@ -28,7 +28,19 @@ def main(n: int) -> str:
 async def amain(n: int) -> str:
     return str(await fetch("u"))
 
+@task(cache_policy=None, on_failure=[lambda t, r, s: None], retry_jitter_factor=0.5, result_storage_key="{x}")
+def kept(x: int) -> list[str]:
+    return []
+
+@flow(task_runner=None, flow_run_name="{n}", on_completion=print)
+def named(n: int) -> None: ...
+
 async def use() -> None:
+    reveal_type(kept(1))  # list[str]
+    reveal_type(kept.submit(1))  # Future[list[str]]
+    reveal_type(named(1))  # None
+    kept.with_options(retry_jitter="x")  # error: retry_jitter
+    named.with_options(flow_run_name=3)  # error: "int"
     reveal_type(add(1))  # int
     reveal_type(add.submit(1))  # Future[int]
     reveal_type(add(1, return_state=True))  # State[int]
