@@ -25,10 +25,10 @@ class FileLock:
         import fcntl
 
         try:
-            file = FileIO(self.path, "a+")
+            file = FileIO(self.path, "r+", opener=_opened)
         except FileNotFoundError:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = FileIO(self.path, "a+")
+            file = FileIO(self.path, "r+", opener=_opened)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -49,11 +49,27 @@ class FileLock:
         """Whether this object holds it."""
         return self._file is not None
 
+    def write(self, data: bytes) -> None:
+        """Put a few bytes at the beginning of the file, over what was there: what the holder wants others to know.
+
+        In place: a truncated or replaced file costs a millisecond on ext4.
+        """
+        if self._file is not None:
+            os.pwrite(self._file.fileno(), data, 0)
+
+    def read(self) -> bytes:
+        """What the file holds, of the first 4 KiB. Nothing, if the lock is not held."""
+        return b"" if self._file is None else os.pread(self._file.fileno(), 4096, 0)
+
     def release(self) -> None:
         """Give it back. Nothing happens if it is not held."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CREAT, 0o666)
 
 
 def _is_current(file: FileIO, path: Path) -> bool:

@@ -11,6 +11,7 @@ from a living one without any clock, and removed by whoever looks next. Slots go
 overtakes, so who wants many slots does not starve.
 """
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,12 @@ class Entry(NamedTuple):
     number: int
     slots: int
     kind: str
-    path: Path
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """Its file."""
+        return self.folder / "queue" / f"{self.number}-{self.slots}-{self.kind}"
 
 
 class NoRoom(Exception):  # noqa: N818  never leaves this package
@@ -67,15 +73,18 @@ class Slots:
         ahead_before, since = -1, time.monotonic()
         try:
             while True:
-                while not mutex.try_acquire():
-                    yield _MUTEX_POLL_SECONDS
-                try:
-                    total = limit()
-                    ahead = 0 if total is None else self._try_to_take(total)
-                finally:
-                    mutex.release()
-                if total is None or self._held:
-                    return
+                ahead = self._ahead()
+                if not ahead:
+                    while not mutex.try_acquire():
+                        yield _MUTEX_POLL_SECONDS
+                    try:
+                        total = limit()
+                        if total is not None:
+                            ahead = self._try_to_take(total)
+                    finally:
+                        mutex.release()
+                    if total is None or self._held:
+                        return
                 now = time.monotonic()
                 if deadline is not None and now >= deadline:
                     raise NoRoom(holders(self.folder))
@@ -86,6 +95,14 @@ class Slots:
         finally:
             if not self._held:
                 self.release()
+
+    def _ahead(self) -> int:
+        """How many wait before this one, by a quick look without the mutex; 0 if it is time for a thorough one."""
+        if self._lock is None:
+            return 0
+        before = [entry for entry in entries_in(self.folder) if entry.kind == _WAITING and entry.number < self._number]
+        # Each watches the one just before it, so that a dead one is noticed whichever it is.
+        return len(before) if before and is_locked(before[-1].path) else 0
 
     def _try_to_take(self, total: int) -> int:
         """Take the slots if it is their turn and they are free. Called with the mutex.
@@ -110,11 +127,11 @@ class Slots:
         lock = FileLock(self._path(_WAITING))
         taken = lock.try_acquire()
         assert taken, "the number is new and the mutex is held, so nobody else has this file"
-        lock.path.write_text(self.owner, encoding="utf-8")
+        lock.write(self.owner.encode())
         return lock
 
     def _path(self, kind: str) -> Path:
-        return self.folder / "queue" / f"{self._number}-{self.count}-{kind}"
+        return Entry(self._number, self.count, kind, self.folder).path
 
     def release(self) -> None:
         """Give them back, or leave the queue."""
@@ -134,15 +151,15 @@ def poll_seconds(ahead: int, quiet_seconds: float) -> float:
 def entries_in(folder: Path) -> list[Entry]:
     """The queue, in order."""
     try:
-        paths = list((folder / "queue").iterdir())
+        names = os.listdir(folder / "queue")  # noqa: PTH208  who waits looks often; Paths would cost more than all the rest
     except FileNotFoundError:
         return []
     found = []
-    for path in paths:
-        number, _, rest = path.name.partition("-")
+    for name in names:
+        number, _, rest = name.partition("-")
         slots, _, kind = rest.partition("-")
         if number.isdecimal() and slots.isdecimal() and kind in {_HELD, _WAITING}:
-            found.append(Entry(int(number), int(slots), kind, path))
+            found.append(Entry(int(number), int(slots), kind, folder))
     return sorted(found)
 
 

@@ -36,7 +36,8 @@ _FOLDER: Final = "concurrency"
 _LONGEST_NAME: Final = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _SECONDS_A_RETRY: Final = 1.0
-_MUTEX_POLL_SECONDS: Final = 0.001
+_LOCK_POLL_SECONDS: Final = 0.001
+_TURNS_BYTES: Final = 64
 
 
 class Limit(NamedTuple):
@@ -244,21 +245,21 @@ def _limiting(names: Any, occupy: int, timeout_seconds: float | None, *, strict:
     for name in _names_of(names):
         if not _there(name, strict):
             continue
-        mutex = FileLock(_folder(name) / "mutex")
-        while not mutex.try_acquire():
-            yield _MUTEX_POLL_SECONDS
+        book = FileLock(_folder(name) / "turns")
+        while not book.try_acquire():
+            yield _LOCK_POLL_SECONDS
         try:
-            wait = _reserve(name, occupy, patience)
+            wait = _reserve(book, name, occupy, patience)
         finally:
-            mutex.release()
+            book.release()
         if patience is not None:
             patience -= wait
         if wait and not clock.skips(wait):
             yield wait
 
 
-def _reserve(name: str, occupy: int, patience: float | None) -> float:
-    """Take a turn, and say in how many seconds it is. Called with the limit's mutex."""
+def _reserve(book: FileLock, name: str, occupy: int, patience: float | None) -> float:
+    """Take a turn, and say in how many seconds it is. The file of the lock says which turns are taken."""
     limit = _limit_of(name)
     if limit is None:
         return 0.0
@@ -268,15 +269,14 @@ def _reserve(name: str, occupy: int, patience: float | None) -> float:
             f"set_limit({name!r}, {limit.limit}, slot_decay_per_second=...), or use concurrency({name!r})"
         )
     _check_fits(f"rate_limit({name!r})", limit, occupy)
-    storage, key = LocalStorage(settings.home()), f"{_key(name)}/rate.json"
     now = clock.now().timestamp()
-    full_at, wait = next_turn(_rate_state(storage, key), now, limit, occupy)
+    empty_at, wait = next_turn(_taken(book.read()), now, limit, occupy)
     if patience is not None and wait > patience:
         raise ConcurrencyTimeout(
             f"the turn of rate_limit({name!r}) comes in {seconds_text(wait)}, later than the "
             f"{seconds_text(max(0.0, patience))} that may be waited"
         )
-    storage.write(key, json.dumps({"empty_at": full_at, "at": now}).encode())
+    book.write(f"{empty_at!r} {now!r}".ljust(_TURNS_BYTES).encode())
     return wait
 
 
@@ -299,11 +299,12 @@ def next_turn(state: tuple[float, float], now: float, limit: Limit, occupy: int)
     return empty_at, max(0.0, empty_at - limit.limit / limit.slot_decay_per_second - now)
 
 
-def _rate_state(storage: LocalStorage, key: str) -> tuple[float, float]:
+def _taken(book: bytes) -> tuple[float, float]:
+    """What the file of turns says; a damaged one says nothing."""
     try:
-        document = json.loads(storage.read(key))
-        return float(document["empty_at"]), float(document["at"])
-    except (KeyError, ValueError, TypeError):
+        empty_at, said_at = book[:_TURNS_BYTES].split()
+        return float(empty_at), float(said_at)
+    except ValueError:
         return 0.0, 0.0
 
 

@@ -460,8 +460,8 @@ async def test_the_mutex_is_waited_for_without_blocking(home):
         async with concurrency("db"):
             pass
 
-    for name, coroutine in (("db", take()), ("api", arate_limit("api"))):
-        mutex = FileLock(home / "concurrency" / name / "mutex")
+    for file, coroutine in (("db/mutex", take()), ("api/turns", arate_limit("api"))):
+        mutex = FileLock(home / "concurrency" / file)
         assert mutex.try_acquire()
         task = asyncio.create_task(coroutine)
         await asyncio.sleep(0.01)
@@ -564,14 +564,15 @@ def test_a_clock_that_was_set_back_costs_no_wait():
 
 def test_a_damaged_state_of_a_rate_counts_as_none(home):
     set_limit("api", 1, slot_decay_per_second=1)
-    (home / "concurrency" / "api" / "rate.json").write_text("{")
-    rate_limit("api", timeout_seconds=0)
+    for damage in ("{", "1 2 3", "now then", ""):
+        (home / "concurrency" / "api" / "turns").write_text(damage)
+        rate_limit("api", timeout_seconds=0)
 
 
-def test_a_limit_that_goes_while_somebody_asks():
+def test_a_limit_that_goes_while_somebody_asks(home):
     from levada.concurrency import _reserve
 
-    assert _reserve("nobody", 1, None) == 0.0
+    assert _reserve(FileLock(home / "turns"), "nobody", 1, None) == 0.0
 
 
 # Limits.
@@ -654,8 +655,13 @@ def test_locks(home):
     assert lock.is_held
     assert is_locked(path)
     assert not FileLock(path).try_acquire()
+    lock.write(b"longer")
+    lock.write(b"short")
+    assert lock.read() == b"shortr"
     lock.release()
     lock.release()
+    lock.write(b"nothing")
+    assert lock.read() == b""
     assert not lock.is_held
     assert not is_locked(path)
 
