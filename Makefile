@@ -7,7 +7,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint const
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format test test-unit test-apiserver test-chaos bench-operator crds constraints clean
+.PHONY: help demo demo-down install check format test test-unit test-apiserver test-chaos bench-operator bench-engine coverage crds constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -67,6 +67,13 @@ test-chaos: install ## The tests that kill real processes at seeded moments
 
 bench-operator: install ## FlowRuns beside bare Jobs on kwok nodes
 	@$(BIN)/python bench/flow_runs.py
+
+bench-engine: install ## The engine beside Prefect, in one go
+	@$(BIN)/python bench/engine.py
+
+coverage: install ## Branch coverage of the engine and the SDK by the unit tests, at least 95 %
+	@$(PYTEST) -n 2 --dist loadfile tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/runner tests/unit/prefect tests/unit/flows --cov=levada --cov-branch --cov-report= -q
+	@$(BIN)/coverage report --include='operator/levada/*.py,operator/levada/engine/*,operator/levada/storage/*' --show-missing --skip-covered --fail-under=95
 
 constraints: ## Renew constraints.txt from the newest versions that pyproject allows
 	@rm -rf .venv-fresh && $(PYTHON) -m venv .venv-fresh

@@ -253,7 +253,7 @@ def _legacy_provider(files: Sequence[Path], context: str) -> Credentials:
     except ImportError as error:
         raise KubeconfigError("this kubeconfig uses an auth-provider: install `levada[operator]` to use it") from error
     configuration = client.Configuration()
-    config.load_kube_config(  # type: ignore[no-untyped-call] # the package is untyped
+    config.load_kube_config(
         config_file=os.pathsep.join(map(str, files)), context=context, client_configuration=configuration
     )
     header = configuration.get_api_key_with_prefix("authorization")
