@@ -418,17 +418,16 @@ def _abandon(node: Node, number: int) -> Callable[[], None] | None:
             if node.position.attempt != number or node.position.state is not TaskState.RUNNING:
                 return
             worker.abandon()
-        judged = _judged(node, number, event, error)
 
         def end() -> None:
-            effect = node.feed(judged, number, error=error)
+            effect = node.feed(_judged(node, number, event, error), number, error=error)
             if effect is not FINISH:
                 drive(node, effect)
 
         if node.hooks or node.rules.retries:
-            worker.pool.put(end)  # the watcher has other deadlines to look after
+            worker.pool.put(end)  # code of the user may be called: the watcher has other deadlines to look after
         else:
-            node.feed(judged, number, error=error)
+            end()
 
     return expire
 

@@ -297,3 +297,27 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 6
 """
     done = run(script(code))
     assert done.returncode == 0, done.stderr
+
+
+HOOKED = """
+def tell(subject, run, state):
+    print(subject.name, state.name, flush=True)
+
+async def atell(subject, run, state):
+    await asyncio.sleep(0)
+    print("async", subject.name, state.name, flush=True)
+
+slow.on_cancellation(tell)
+aslow.on_cancellation(tell)
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("flow_name", CALLS)
+def test_a_signal_calls_the_hooks_of_what_it_ends(flow_name, signum, script):
+    hooked = f"{HOOKED}{flow_name} = {flow_name}.with_options(on_cancellation=[tell, atell])\n"
+    _, out, err = interrupt(script(SLOW + hooked + CALLS[flow_name]), signum)
+    task_name = "aslow" if flow_name == "coroutine" else "slow"
+    assert sorted(out.splitlines()) == sorted(
+        ["cleaned up", f"{task_name} Cancelled", f"{flow_name} Cancelled", f"async {flow_name} Cancelled"]
+    ), err
