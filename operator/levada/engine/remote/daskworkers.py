@@ -49,8 +49,7 @@ def open_workers(runner: "DaskTaskRunner") -> "DaskWorkers":
     try:
         client = Client(where, **options)  # type: ignore[no-untyped-call]  # distributed has no types
     except (OSError, ValueError, TypeError) as error:
-        if own is not None:
-            own.close()
+        _end_cluster(own)
         if runner.address is None:
             raise OptionError(f"DaskTaskRunner: no connection to its cluster: {summary(error)}") from error
         raise OptionError(
@@ -68,7 +67,7 @@ def _start_cluster(runner: "DaskTaskRunner") -> Any:
     make = _cluster_class(runner.cluster_class)
     kwargs = dict(runner.cluster_kwargs)
     if runner.cluster_class is None:
-        kwargs.setdefault("dashboard_address", None)  # no open port that nobody asked for
+        kwargs.setdefault("dashboard_address", ":0")  # a fixed port is taken already if two flows run
     _keep_script_out_of_workers()
     try:
         # Whether a task that lost its worker is tried again is for its `retries` to say.
@@ -80,11 +79,18 @@ def _start_cluster(runner: "DaskTaskRunner") -> Any:
         try:
             cluster.adapt(**runner.adapt_kwargs)
         except Exception as error:
-            cluster.close()
+            _end_cluster(cluster)
             raise OptionError(
                 f"DaskTaskRunner: {make.__name__} does not adapt with {runner.adapt_kwargs}: {summary(error)}"
             ) from error
     return cluster
+
+
+def _end_cluster(cluster: Any) -> None:
+    """Close a cluster that was started here. A defect of its class must not hide what happened before."""
+    if cluster is not None:
+        with suppress(Exception):
+            cluster.close(timeout=_CLOSE_SECONDS)
 
 
 def _cluster_class(setting: "str | Callable[..., Any] | None") -> Callable[..., Any]:
@@ -262,6 +268,4 @@ class DaskWorkers:
             self._client.unsubscribe_topic(self._topic)
         with suppress(Exception):  # whoever is gone already is closed
             self._client.close(timeout=_CLOSE_SECONDS)
-        if self._own_cluster is not None:
-            with suppress(Exception):
-                self._own_cluster.close(timeout=_CLOSE_SECONDS)
+        _end_cluster(self._own_cluster)

@@ -78,7 +78,7 @@ _relay = _Relay()
 
 @contextmanager
 def sent_to(sink: Sink, of_sender: tuple[int, int]) -> Iterator[None]:
-    """Send what the block logs to `sink`, from the levels up that the sender of the task has set."""
+    """Send what the block logs to `sink`, from the levels up that the program has set."""
     import levada.logging
 
     root = logging.getLogger()

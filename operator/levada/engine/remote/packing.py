@@ -4,6 +4,7 @@ What a worker can import travels by name. What it cannot travels by value: the p
 functions, and modules that were loaded from a path. A task's function is found through its task: `module.fit.fn`.
 """
 
+import copyreg
 import io
 import os
 import pickle
@@ -207,7 +208,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
                     cloudpickle.register_pickle_by_value(module)
                 elif isinstance(obj, FunctionType) and _is_decorated(module, obj):
                     return _undecorated, (module.__name__, obj.__qualname__)
+        elif isinstance(obj, BaseException) and _is_pickled_by_tblib(type(obj)):
+            return obj.__reduce_ex__(_PROTOCOL)
         return super().reducer_override(obj)
+
+
+def _is_pickled_by_tblib(kind: type) -> bool:
+    """Whether Dask's helper has its own way for this exception; it leaves out what `__init__` sets, such as SystemExit's code."""
+    reduce = copyreg.dispatch_table.get(kind)
+    return reduce is not None and getattr(reduce, "__module__", "").startswith("tblib")
 
 
 _importable: dict[str, bool] = {}
@@ -223,7 +232,7 @@ def _is_importable(module: ModuleType) -> bool:
 
 
 def _find(name: str, file: str | None) -> bool:
-    if file is None or not file.endswith(".py"):
+    if file is None or not file.endswith(".py") or name.partition(".")[0] in sys.stdlib_module_names:
         return True  # built in, compiled, or made by a package in a way of its own
     parent, _, _ = name.rpartition(".")
     path = None
@@ -236,7 +245,7 @@ def _find(name: str, file: str | None) -> bool:
         find_spec = getattr(finder, "find_spec", None)
         spec = find_spec(name, path) if find_spec is not None else None
         if spec is not None:
-            return spec.origin is not None and os.path.realpath(spec.origin) == os.path.realpath(file)
+            return spec.origin is None or os.path.realpath(spec.origin) == os.path.realpath(file)
     return False
 
 

@@ -91,7 +91,7 @@ class ProcessWorkers:
             process = _Process()
             self._processes.add(process)
         try:
-            failure = process.start(self._initializer)
+            failure = process.start(pickle.dumps((logs.levels(), self._initializer)))
         except _Gone:
             how = self._bury(process)
             raise WorkerCrashed(f"a new worker process {how} before its first task") from None
@@ -114,7 +114,9 @@ class ProcessWorkers:
         """End a worker and forget it; says how it ended."""
         with self._lock:
             self._processes.discard(process)
-        return process.kill()
+        how = process.kill()
+        process.let_go()
+        return how
 
     def _cancelled(self, call: RemoteCall) -> RunCancelled:
         return RunCancelled(f"task run {call.run_id} was cancelled: its flow run ended")
@@ -123,15 +125,16 @@ class ProcessWorkers:
         """End all workers; see `levada.engine.remote.Workers`. After two seconds nothing of them is left."""
         with self._lock:
             self._closed = True
-            processes, self._processes, self._idle = self._processes, set(), []
+            processes, self._processes = self._processes, set()
+            idle, self._idle = self._idle, []
         for process in processes:
             process.hang_up()
         end = time.monotonic() + GRACE_SECONDS
         for process in processes:
-            if process.wait_until(end) and not cancel:
-                process.reap()  # what its tasks left running on purpose may live on
-            else:
+            if not process.wait_until(end) or cancel:  # else, what its tasks left running on purpose may live on
                 process.kill()
+        for process in idle:
+            process.let_go()  # the others are let go by the threads that wait for them
 
 
 def value_of(call: RemoteCall, outcome: Outcome) -> Any:
@@ -170,6 +173,7 @@ class _Process:
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C is for the program, which then tells its workers
             )
+        self._killing = threading.Lock()
         self._connection: Connection[bytes, bytes] = Connection(os.dup(self._socket.fileno()))
 
     def start(self, initializer: bytes) -> BaseException | None:
@@ -227,29 +231,30 @@ class _Process:
         It is not reaped, so its number still names it and the group of what it started.
         """
         pause = 0.0005
-        while os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-            left = end - time.monotonic()
-            if left <= 0:
-                return False
-            pause = min(2 * pause, left, _LOOK_SECONDS)
-            time.sleep(pause)
+        with suppress(ChildProcessError):  # another thread has reaped it
+            while os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return False
+                pause = min(2 * pause, left, _LOOK_SECONDS)
+                time.sleep(pause)
         return True
 
     def kill(self) -> str:
         """End it and all that it started; says how it had ended."""
         self.hang_up()
-        if self._popen.returncode is None:
-            self.wait_until(time.monotonic() + _OWN_END_SECONDS)
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._popen.pid, signal.SIGKILL)
-        return self.reap()
+        with self._killing:
+            if self._popen.returncode is None:
+                self.wait_until(time.monotonic() + _OWN_END_SECONDS)
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._popen.pid, signal.SIGKILL)
+            return f"{self._popen.pid} {_how(self._popen.wait())}"
 
-    def reap(self) -> str:
-        """Forget it after its end; says how it ended."""
-        code = self._popen.wait()
+    def let_go(self) -> None:
+        """Close this end. For who uses it, after its end."""
+        self._popen.wait()
         self._connection.close()
         self._socket.close()
-        return f"{self._popen.pid} {_how(code)}"
 
 
 def _how(code: int) -> str:

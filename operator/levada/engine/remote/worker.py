@@ -42,7 +42,7 @@ class Server:
         initializer = self._calls.get()
         if initializer is None:
             return
-        self._say(DONE, _prepare(initializer))
+        self._say(DONE, _prepare(initializer, self._log))
         while (payload := self._calls.get()) is not None:
             self.busy = True
             self._say(STARTED)
@@ -87,12 +87,14 @@ class Server:
         raise SystemExit(128 + signum)
 
 
-def _prepare(initializer: bytes) -> bytes:
+def _prepare(initializer: bytes, sink: logs.Sink) -> bytes:
     """Call the user's initializer; gives back the packed exception if it raised one."""
+    levels, call = pickle.loads(initializer)  # noqa: S301  it comes from this program's own other half
     try:
-        function, args = packing.loads(initializer)
-        if function is not None:
-            function(*args)
+        with logs.sent_to(sink, levels):
+            function, args = packing.loads(call)
+            if function is not None:
+                function(*args)
     except Exception as error:  # noqa: BLE001  the program hears of it
         return raised.pack(error)
     return b""
