@@ -236,21 +236,28 @@ class TaskRun(Node):
     def _remote_call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "RemoteCall":
         from levada.engine.remote import RemoteCall
 
-        flow_run = self.flow_run
-        return RemoteCall(
+        call = RemoteCall(
             fn=self.task.fn,
             args=args,
             kwargs=kwargs,
             run_id=self.id,
             task_name=self.task.name,
-            flow_run_name=flow_run.name if flow_run is not None else "",
-            flow_name=flow_run.flow.name if flow_run is not None else "",
             attempt=self.position.attempt,
             tags=self.tags,
             log_prints=self.logs_prints,
             timeout_seconds=self.timeout_seconds,
             is_async=self.task.is_async,
-            parameters=self.parameters(),
+            label=self._label,
+        )
+        flow_run = self.flow_run
+        if flow_run is None:
+            return call
+        return call._replace(
+            flow_run_id=flow_run.id,
+            flow_run_name=flow_run.name,
+            flow_name=flow_run.flow.name,
+            flow_run_tags=flow_run.tags,
+            parameters=flow_run.parameters,
         )
 
     def may_retry(self, failure: Failure, error: BaseException) -> bool:

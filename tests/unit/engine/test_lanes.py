@@ -110,7 +110,7 @@ class Elsewhere(TaskRunner):
         return self
 
     def call(self, call):
-        self.calls.append((call.run_id, call.task_name, call.attempt, call.parameters, sorted(call.tags)))
+        self.calls.append((call.run_id, call.task_name, call.attempt, call.args, sorted(call.tags)))
         return call.fn(*call.args, **call.kwargs)
 
     def close(self, *, cancel):
@@ -132,9 +132,9 @@ def test_a_runner_makes_the_calls_of_submitted_tasks():
 
     assert f() == 3
     assert runner.calls == [
-        ("add-0", "add", 1, {"x": 1, "y": 1}, ["gpu"]),
-        ("add-0", "add", 2, {"x": 1, "y": 1}, ["gpu"]),
-        ("add-1", "add", 1, {"x": 2, "y": 1}, ["gpu"]),
+        ("add-0", "add", 1, (1,), ["gpu"]),
+        ("add-0", "add", 2, (1,), ["gpu"]),
+        ("add-1", "add", 1, (2,), ["gpu"]),
     ]
     assert runner.ends == [False]
 
