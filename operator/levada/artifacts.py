@@ -11,9 +11,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
-from typing import Any, Final, Protocol, Self, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
 
 from levada.context import FLOW_RUN, TASK_RUN
 from levada.engine import clock
@@ -52,8 +51,7 @@ class ArtifactId(str):
         return self
 
 
-@dataclass(frozen=True, slots=True)
-class Artifact:
+class Artifact(NamedTuple):
     """One artifact.
 
     Attributes:
@@ -61,9 +59,9 @@ class Artifact:
         key: what it is a version of; None: it stands for itself.
         type: `markdown`, `table`, `link`, `image` or `progress`.
         data: the text; the rows; `{"link", "text"}`; the image's address; the percentage.
-        description: what it shows.
         created: when it was made, in UTC.
         updated: when it was last changed, in UTC.
+        description: what it shows.
         flow_run_id: the flow run that made it.
         task_run_id: the task run that made it.
     """
@@ -72,9 +70,9 @@ class Artifact:
     key: str | None
     type: str
     data: Any
+    created: datetime
+    updated: datetime
     description: str | None = None
-    created: datetime = field(default_factory=clock.now)
-    updated: datetime = field(default_factory=clock.now)
     flow_run_id: str | None = None
     task_run_id: str | None = None
 
@@ -206,7 +204,7 @@ def update_progress_artifact(artifact_id: str, progress: float, description: str
     if before.type != "progress":
         raise ArtifactError(f"artifact {artifact_id!r} is of type {before.type!r}: only progress can be updated")
     said = before.description if description is None else _description(description)
-    _write(storage, replace(before, data=_progress(progress), description=said, updated=clock.now()))
+    _write(storage, before._replace(data=_progress(progress), description=said, updated=clock.now()))
     return ArtifactId(artifact_id)
 
 
@@ -264,9 +262,9 @@ def _create(kind: str, data: Any, key: str | None, description: str | None) -> A
         key=key,
         type=kind,
         data=data,
-        description=_description(description),
         created=now,
         updated=now,
+        description=_description(description),
         flow_run_id=None if flow_run is None else flow_run.id,
         task_run_id=None if task_run is None else task_run.id,
     )
@@ -275,8 +273,8 @@ def _create(kind: str, data: Any, key: str | None, description: str | None) -> A
 
 
 def _write(storage: Storage, artifact: Artifact) -> None:
-    document = {name: getattr(artifact, name) for name in Artifact.__dataclass_fields__}
-    storage.write(_path_of(artifact.id), json.dumps(plain(document), ensure_ascii=False).encode(errors="replace"))
+    document = plain(artifact._asdict())
+    storage.write(_path_of(artifact.id), json.dumps(document, ensure_ascii=False).encode(errors="replace"))
     flow_run = FLOW_RUN.get()
     if flow_run is not None and isinstance(flow_run.scope.reporter, ArtifactReporter):
         flow_run.scope.reporter.artifact_created(artifact)
