@@ -8,7 +8,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 from levada.context import FLOW_RUN, TASK_RUN
@@ -135,7 +136,24 @@ def get_run_logger() -> RunLogger:
     flow_run = FLOW_RUN.get()
     if flow_run is not None:
         return logger_for(flow_run.name)
+    if LOGGER.disabled:
+        return RunLogger(LOGGER)
     raise MissingContextError(
         "get_run_logger() needs a run around it: call it inside a @flow or @task function, "
         "or use logging.getLogger(__name__) here"
     )
+
+
+def get_logger(name: str | None = None) -> logging.Logger:
+    """Levada's logger, or one below it: for code that is not part of a run but whose lines belong to the same log."""
+    return LOGGER.getChild(name) if name else LOGGER
+
+
+@contextmanager
+def disable_run_logger() -> Iterator[None]:
+    """Runs log nothing inside the block, and `get_run_logger()` needs no run there: for tests that call a task's `.fn`."""
+    before, LOGGER.disabled = LOGGER.disabled, True
+    try:
+        yield
+    finally:
+        LOGGER.disabled = before

@@ -25,7 +25,7 @@ _CACHE_POLICIES = (
 )
 _SCHEDULES = "CronSchedule IntervalSchedule RRuleSchedule"
 _WEBHOOKS = "CustomWebhookNotificationBlock DiscordWebhook MattermostWebhook MicrosoftTeamsWebhook NotificationBlock SlackWebhook"
-_PAUSING = "pause_flow_run resume_flow_run suspend_flow_run"
+_PAUSING = "apause_flow_run aresume_flow_run asuspend_flow_run pause_flow_run resume_flow_run suspend_flow_run"
 
 # Prefect's module -> Levada's module -> names. `Old=New` is a name that is called otherwise here.
 HOMES: Final[Mapping[str, Mapping[str, str]]] = {
@@ -57,7 +57,7 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
         "levada.states": "State",
     },
     "prefect.client.schemas.schedules": {"levada.schedules": _SCHEDULES},
-    "prefect.concurrency.asyncio": {"levada.concurrency": "concurrency rate_limit"},
+    "prefect.concurrency.asyncio": {"levada.concurrency": "concurrency rate_limit=arate_limit"},
     "prefect.concurrency.sync": {"levada.concurrency": "concurrency rate_limit"},
     "prefect.context": {"levada.context": "tags"},
     "prefect.deployments": {"levada.deployments": "Deployment", "levada.serving": "serve"},
@@ -168,7 +168,7 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.get_client": _NO_SERVER,
     "prefect.infrastructure.DockerContainer": "use KubernetesJob(image='...'): runs are Kubernetes Jobs",
     "prefect.infrastructure.docker": "use KubernetesJob(image='...'): runs are Kubernetes Jobs",
-    "prefect.input": "pause_flow_run() waits for a resume without input; pass values as parameters of a new run",
+    "prefect.input": "pause_flow_run(wait_for_input=...) takes any type: a pydantic model, a dataclass, str",
     "prefect.packaging": "code travels inside the Flow object, in the image, or in a storage block",
     "prefect.run_configs": _FIRST_GENERATION,
     "prefect.settings": _SETTINGS,

@@ -1,6 +1,6 @@
 """What Prefect's users have in their files: each runs unchanged below `import levada.prefect`, and with the imports swapped.
 
-Prefect 3.8.8 itself prints the same results for those files that it still can run.
+Prefect 3.8.8 itself prints the same for concurrent_flow, prefect3_tour, async_flow, hello_flow and with_harness.
 """
 
 import http.server
