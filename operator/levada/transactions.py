@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from levada._locks import FileLock
 from levada._steps import Steps, run, run_async
 from levada.context import FLOW_RUN, TASK_RUN
-from levada.engine.tracebacks import text
+from levada.engine.tracebacks import summary, text
 from levada.exceptions import OptionError, TransactionError
 from levada.logging import LOGGER, emit
 
@@ -91,6 +91,7 @@ class Transaction:
         state: where it stands.
         parent: the transaction around it.
         children: the transactions and task runs in it, in order.
+        error: why it could not be committed.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Transaction:
         self.state = TransactionState.PENDING
         self.parent: Transaction | None = None
         self.children: list[Transaction] = []
+        self.error: Exception | None = None
         self.on_commit_hooks: list[Hook] = []
         self.on_rollback_hooks: list[Hook] = []
         self._values: dict[str, Any] = {}
@@ -270,7 +272,8 @@ class Transaction:
         if self.state in _ENDED:
             return  # the block called commit() or rollback() itself
         if not (yield from self._committing()):
-            raise TransactionError("the transaction was rolled back: see the error above in the log")
+            assert self.error is not None, "nothing else keeps it from being committed"
+            raise TransactionError(f"the transaction was rolled back: {summary(self.error)}") from self.error
 
     # The two ends.
     def _committing(self) -> Steps[bool]:
@@ -289,6 +292,7 @@ class Transaction:
                     member._write()
                     written.append(member)
         except Exception as error:  # noqa: BLE001  whatever it is, the transaction has not come about
+            self.error = error
             self._say(logging.ERROR, f"The transaction cannot be committed and is rolled back\n{text(error)}")
             for member in reversed(written):
                 member._take_back()
@@ -414,7 +418,10 @@ def completed(
         on_rollback: the task's hooks, in order; they run in reverse.
 
     Returns:
-        Whether it is committed. False: that is still to come, or it failed, was logged and rolled back.
+        Whether it is committed. False: that is still to come, or the transaction around it was rolled back meanwhile.
+
+    Raises:
+        Exception: what a commit hook or `write` raised, outside of any transaction. The run was rolled back, so it has failed.
     """
     own = _CURRENT.get()
     if own is None or own._owner is None or own._owner[0] is not task_run or own.state in _ENDED:
@@ -434,7 +441,9 @@ def completed(
         if around.state is TransactionState.ROLLED_BACK:  # the run ended after its transaction did
             own.rollback()
             return False
-    return own.commit()
+    if not own.commit() and own.error is not None:
+        raise own.error
+    return True
 
 
 def _of_run(task_run: "TaskRun", around: Transaction | None) -> Transaction:
