@@ -80,6 +80,16 @@ class FlowRun(Node):
             self._result_store = keeping.store_below(around, self.flow.result_storage, self.flow.result_serializer)
         return self._result_store
 
+    def option(self, name: str) -> Any:
+        """An option of the flow, or else of the nearest flow run around it that has it."""
+        run: FlowRun | None = self
+        while run is not None:
+            value = getattr(run.flow, name)
+            if value is not None:
+                return value
+            run = run.parent
+        return None
+
     # What a flow run does as a node.
     def invoke(self) -> Any:
         """Call the flow's function, then wait for the tasks that it submitted. A generator is run to its end."""

@@ -258,6 +258,8 @@ class TaskRun(Node):
             flow_name=flow_run.flow.name,
             flow_run_tags=flow_run.tags,
             parameters=flow_run.parameters,
+            result_storage=flow_run.option("result_storage"),
+            result_serializer=flow_run.option("result_serializer"),
         )
 
     def may_retry(self, failure: Failure, error: BaseException) -> bool:

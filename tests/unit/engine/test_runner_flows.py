@@ -243,6 +243,40 @@ def test_results_are_cached_by_the_program(runner, tmp_path, monkeypatch):
     assert f() == f()
 
 
+class Listener(MemoryReporter):
+    def __init__(self):
+        super().__init__()
+        self.artifacts = []
+
+    def artifact_created(self, artifact):
+        self.artifacts.append((artifact.key, artifact.data, artifact.task_run_id))
+        if artifact.key == "broken":
+            raise OSError("the reporter is ill")
+
+
+def test_artifacts_made_in_workers_lie_where_the_flow_says_and_are_reported(runner, tmp_path, caplog):
+    from levada.artifacts import create_markdown_artifact
+
+    @task
+    def draw(key):
+        create_markdown_artifact("# A title", key=key)
+
+    @flow(task_runner=runner)
+    def inner():
+        draw.submit("plot").wait()
+        draw.submit("broken").wait()
+
+    @flow(result_storage=tmp_path / "kept")
+    def outer():
+        inner()
+
+    reporter = Listener()
+    assert run_flow(outer, {}, reporter=reporter).is_completed()
+    assert reporter.artifacts == [("plot", "# A title", "draw-0"), ("broken", "# A title", "draw-1")]
+    assert len([path for path in (tmp_path / "kept").rglob("*") if path.is_file()]) == 2
+    assert "the reporter failed, an artifact may be missing: OSError: the reporter is ill" in caplog.messages
+
+
 def test_async_flows_submit_as_well(runner):
     @flow(task_runner=runner)
     async def f():

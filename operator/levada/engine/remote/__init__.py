@@ -3,8 +3,8 @@
 The engine drives every run in its own process. With a runner that has workers elsewhere, one call of a task's function becomes
 a `RemoteCall` and goes to `Workers.call` instead; all else (states, retries, caching, hooks, reports) stays where it is.
 
-`packing` turns calls and outcomes into bytes, `raised` carries exceptions with their tracebacks, `carrying` makes a call inside a
-worker, `processes` and `worker` are the two ends of a pool of processes, `daskworkers` is the one of a Dask cluster.
+`packing` turns calls and outcomes into bytes, `raised` carries exceptions with their tracebacks, `logs` and `news` what the code
+tells while it runs, `carrying` makes a call inside a worker, `processes` and `worker` are the two ends of a pool of processes, `daskworkers` is the one of a Dask cluster.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,6 +33,8 @@ class RemoteCall(NamedTuple):
         flow_run_id: of the flow run, where it is not the name.
         flow_run_tags: of the flow run.
         label: what people call the task run, where it is not the id.
+        result_storage: the flow's option, for artifacts and results that the code makes in the worker.
+        result_serializer: the same.
     """
 
     fn: Callable[..., Any]
@@ -51,6 +53,8 @@ class RemoteCall(NamedTuple):
     flow_run_id: str = ""
     flow_run_tags: frozenset[str] = frozenset()
     label: str = ""
+    result_storage: Any = None
+    result_serializer: Any = None
 
 
 class Workers(Protocol):

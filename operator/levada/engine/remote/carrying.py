@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from levada.engine import deadlines
 from levada.engine.machine import Position
 from levada.engine.remote import logs, packing, raised
+from levada.engine.remote.news import DistantReporter
 from levada.engine.remote.packing import Order
 from levada.engine.run import FlowRun
 from levada.engine.scope import Scope
@@ -60,12 +61,12 @@ def carry(payload: bytes, sink: logs.Sink | None = None) -> bytes:
     records: list[logs.Record] = []
     at_home = order.home == packing.process_mark()  # its log lines reach the program's handlers by themselves
     with nullcontext() if at_home else logs.sent_to(sink or records.append, order.levels):
-        return pack_outcome(_outcome(order, records))
+        return pack_outcome(_outcome(order, records, sink or records.append))
 
 
-def _outcome(order: Order, records: list[logs.Record]) -> Outcome:
+def _outcome(order: Order, records: list[logs.Record], sink: logs.Sink) -> Outcome:
     try:
-        return Outcome("returned", packing.pack_result(order, _call(order)), records, ())
+        return Outcome("returned", packing.pack_result(order, _call(order, sink)), records, ())
     except deadlines.TooLate:
         return Outcome("late", b"", records, ())
     except BaseException as error:  # noqa: BLE001  whatever the code raised, the program that sent it raises it
@@ -78,10 +79,10 @@ def _known_secrets() -> tuple[str, ...]:
     return () if secrets is None else tuple(secrets._longest_first)
 
 
-def _call(order: Order) -> Any:
+def _call(order: Order, sink: logs.Sink) -> Any:
     """Make the call. Tasks that the code calls run here as well, unknown to the program."""
     fn, args, kwargs = _unpacked(order)
-    flow_run = _flow_run(order)
+    flow_run = _flow_run(order, DistantReporter(sink))
     run = _task_run(order, fn, args, kwargs, flow_run)
     with nullcontext() if flow_run is None else flow_run.inside():
         value = _awaited(run, order.timeout_seconds) if order.is_async else _called(run, order.timeout_seconds)
@@ -141,13 +142,14 @@ def _nothing() -> None:
     """The function of a flow that only lends its name."""
 
 
-def _flow_run(order: Order) -> FlowRun | None:
+def _flow_run(order: Order, reporter: DistantReporter) -> FlowRun | None:
     """The flow run as a worker knows it."""
     if not order.flow_run_name:
         return None
     name = order.flow_run_name
-    flow = Flow(_nothing, name=order.flow_name or name)
-    run = FlowRun(order.flow_run_id or name, name, flow, Scope(name), None)
+    storage, serializer = packing.loads(order.keeping) if order.keeping else (None, None)
+    flow = Flow(_nothing, name=order.flow_name or name, result_storage=storage, result_serializer=serializer)
+    run = FlowRun(order.flow_run_id or name, name, flow, Scope(name, reporter), None)
     run.position = Position(TaskState.RUNNING, 1)
     run.parameters = _parameters(order.parameters)
     run.tags = order.flow_run_tags

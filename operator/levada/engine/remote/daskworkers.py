@@ -11,11 +11,12 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from contextvars import copy_context
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from levada.engine.deadlines import TooLate
-from levada.engine.remote import RemoteCall, logs, packing
+from levada.engine.remote import RemoteCall, logs, news, packing
 from levada.engine.remote.carrying import carry, pack_outcome, unpack_outcome
 from levada.engine.remote.processes import value_of
 from levada.engine.tracebacks import summary
@@ -157,6 +158,7 @@ class _Pending:
         self.began: float | None = None
         self.seen = 0
         self.guard = threading.Lock()
+        self._context = copy_context()  # events come in a thread of Dask
 
     def hear(self, number: int, data: bytes) -> None:
         """An event of the call: number 0 says that it has begun, the others are its log lines."""
@@ -165,14 +167,14 @@ class _Pending:
                 self.began = time.monotonic()
             if number == self.seen + 1:
                 self.seen = number
-                logs.hand_over(pickle.loads(data))  # noqa: S301  it comes from this program's own other half
+                self._context.run(news.take, pickle.loads(data))  # noqa: S301  it comes from this program's own other half
 
     def hear_rest(self, records: list[logs.Record]) -> None:
         """The call is over: these are all its log lines."""
         with self.guard:
             rest, self.seen = records[self.seen :], len(records) + 1
             for record in rest:
-                logs.hand_over(record)
+                self._context.run(news.take, record)
 
 
 class _Died(Exception):  # noqa: N818  private: it becomes WorkerCrashed

@@ -43,6 +43,7 @@ class Order(NamedTuple):
     home: tuple[int, bytes]  # that process
     call: bytes
     parameters: bytes
+    keeping: bytes  # result_storage and result_serializer; empty if they cannot be sent
 
 
 def process_mark() -> tuple[int, bytes]:
@@ -93,6 +94,7 @@ def pack_call(call: RemoteCall, levels: tuple[int, int]) -> bytes:
         process_mark(),
         body,
         _pack_parameters(call.parameters),
+        _pack_keeping(call),
     )
     return pickle.dumps(tuple(order), _PROTOCOL)
 
@@ -129,6 +131,11 @@ def _pack_parameters(parameters: Mapping[str, Any]) -> bytes:
     data = dumps({name: value for name, value in parameters.items() if _can_pickle(value)})
     _last_parameters = (parameters, data)
     return data
+
+
+def _pack_keeping(call: RemoteCall) -> bytes:
+    settings = (call.result_storage, call.result_serializer)
+    return dumps(settings) if settings != (None, None) and _can_pickle(settings) else b""
 
 
 def _can_pickle(value: Any) -> bool:

@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from levada.engine.deadlines import TooLate
-from levada.engine.remote import RemoteCall, logs, packing, raised
+from levada.engine.remote import RemoteCall, logs, news, packing, raised
 from levada.engine.remote.carrying import Outcome, unpack_outcome
 from levada.engine.remote.channel import DONE, GRACE_SECONDS, LOG, STARTED, hear
 from levada.engine.tracebacks import summary
@@ -218,7 +218,7 @@ class _Process:
 
     def _pass_on(self, kind: bytes, data: memoryview) -> None:
         if kind == LOG:
-            logs.hand_over(pickle.loads(data))  # noqa: S301  it comes from this program's own other half
+            news.take(pickle.loads(data))  # noqa: S301  it comes from this program's own other half
 
     def hang_up(self) -> None:
         """Tell the worker to end: it interrupts its code and goes."""
