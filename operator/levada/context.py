@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 FLOW_RUN: ContextVar["FlowRun | None"] = ContextVar("levada_flow_run", default=None)
 TASK_RUN: ContextVar["TaskRun | None"] = ContextVar("levada_task_run", default=None)
+HOOK_OF: ContextVar[str] = ContextVar("levada_hook_of", default="")  # the name of the run whose hook the code is
 TAGS: ContextVar[frozenset[str]] = ContextVar("levada_tags", default=frozenset())
 
 

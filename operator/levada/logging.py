@@ -12,7 +12,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
-from levada.context import FLOW_RUN, TASK_RUN
+from levada.context import FLOW_RUN, HOOK_OF, TASK_RUN
 from levada.exceptions import MissingContextError
 
 LOGGER = logging.getLogger("levada")
@@ -125,7 +125,7 @@ def emit(level: int, run_name: str, message: str) -> None:
 
 
 def get_run_logger() -> RunLogger:
-    """The logger of the task run or flow run around the caller.
+    """The logger of the task run or flow run around the caller; in a hook, that of its run.
 
     Raises:
         MissingContextError: there is none; use `logging.getLogger(__name__)` there.
@@ -136,6 +136,8 @@ def get_run_logger() -> RunLogger:
     flow_run = FLOW_RUN.get()
     if flow_run is not None:
         return logger_for(flow_run.name)
+    if HOOK_OF.get():
+        return logger_for(HOOK_OF.get())
     if LOGGER.disabled:
         return RunLogger(LOGGER)
     raise MissingContextError(

@@ -1,8 +1,10 @@
 """What is called when a run starts or ends: functions, and notification blocks. None of them changes the run's state."""
 
 import logging
+from contextvars import copy_context
 from typing import Any
 
+from levada.context import HOOK_OF
 from levada.engine.tracebacks import text
 from levada.logging import emit
 from levada.states import State
@@ -21,12 +23,15 @@ def call_hooks(hooks: tuple[Any, ...], subject: Any, run: Any, state: State[Any]
     for hook in hooks:
         name = _name_of(hook)
         emit(logging.DEBUG, log_name, f"calling hook {name}")
+        token = HOOK_OF.set(log_name)
         try:
             _call(hook, subject, run, state)
         except Exception as error:  # noqa: BLE001  a hook is no part of the run
             if error.__context__ is state.exception:
                 error.__context__ = None  # the run's own error has been told
             emit(logging.ERROR, log_name, f"hook {name} failed, the run's state stays {state.name}\n{text(error)}")
+        finally:
+            HOOK_OF.reset(token)
 
 
 def _call(hook: Any, subject: Any, run: Any, state: State[Any]) -> None:
@@ -61,7 +66,7 @@ def outcome_of(returned: Any) -> Any:
         except BaseException as error:  # noqa: BLE001  it is raised below, where it belongs
             ends.append((None, error))
 
-    thread = threading.Thread(target=work, name="levada-hook", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(work,), name="levada-hook", daemon=True)
     thread.start()
     thread.join()
     ((value, error),) = ends

@@ -92,6 +92,13 @@ class TeeReporter:
         for reporter in self.reporters:
             reporter.flow_changed(phase, message)
 
+    def artifact_created(self, artifact: Any) -> None:
+        """Tell those who listen to it."""
+        for reporter in self.reporters:
+            told = getattr(reporter, "artifact_created", None)
+            if told is not None:
+                told(artifact)
+
 
 class FileReporter:
     """Appends each change to a file, one JSON object a line, as it happens.

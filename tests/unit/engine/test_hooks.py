@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from levada import flow, states, task
+from levada import flow, get_run_logger, states, task
 from levada.blocks import Block
 from levada.engine.reporter import MemoryReporter
 from levada.engine.run import run_flow
@@ -280,8 +280,28 @@ def test_a_notification_block_gets_the_message():
     run_flow(nightly, {}, run_name="nightly-1")
     ((subject, body),) = sent
     assert "nightly" in subject
-    assert "Failed" in subject
+    assert "failed" in subject
     assert "no trips" in body
+
+
+def test_hooks_log_as_their_run(caplog):
+    def hook(subject, run, state):
+        get_run_logger().info("told")
+
+    async def ahook(subject, run, state):
+        get_run_logger().info("told")
+
+    @flow(on_completion=[hook, ahook])
+    def f(): ...
+
+    @flow(on_completion=[hook, ahook])
+    async def g(): ...
+
+    with caplog.at_level("INFO", "levada"):
+        run_flow(f, {}, run_name="f-1")
+        run_flow(g, {}, run_name="g-1")
+    said = [record.levada_run for record in caplog.records if record.getMessage() == "told"]
+    assert said == ["f-1", "f-1", "g-1", "g-1"]
 
 
 def test_reports_come_before_hooks():

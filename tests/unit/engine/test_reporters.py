@@ -68,6 +68,7 @@ def test_several_are_told_and_nobody_is():
     tee = TeeReporter(first, second, NullReporter())
     tee.task_changed(REPORT)
     tee.flow_changed(RunPhase.RUNNING, "m")
+    tee.artifact_created(None)
     assert first.tasks == second.tasks == [REPORT]
     assert first.phases == second.phases == [(RunPhase.RUNNING, "m")]
 
