@@ -69,8 +69,11 @@ class Block:
     _fields: ClassVar[dict[str, Field]] = {}
     _name: str | None = None  # under which it was saved or loaded, as long as it has not been changed since
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, *, abstract: bool = False, **options: Any) -> None:
+        """Register the type; not that of a class that is only a base of others (`class Base(Block, abstract=True)`)."""
         super().__init_subclass__(**options)
+        if abstract:
+            return
         cls.block_type = _type_of(cls)
         taken = _types.get(cls.block_type)
         # A class that is defined again (a notebook, a file that is loaded twice) replaces its older self.

@@ -153,3 +153,12 @@ def refuse_if_forbidden() -> None:
             "results hold no secrets, and this value holds a SecretStr: return what the secret was used for, or the "
             "name of a Secret block, and load it where it is needed; or set persist_result=False"
         )
+
+
+def __getattr__(name: str) -> Any:
+    """The blocks that hold one value, for whoever looks for them here: loaded on demand, because logging loads this module."""
+    if name in {"JSON", "Secret", "String"}:
+        from levada import blocks
+
+        return getattr(blocks, name)
+    raise AttributeError(f"module 'levada.secrets' has no attribute {name!r}")
