@@ -1,6 +1,7 @@
 """`python flow.py` with workers in other processes: scripts without a guard, and what Ctrl-C and SIGTERM leave behind."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -153,6 +154,18 @@ def test_signals_end_the_script_and_all_its_workers(runner, how, tmp_path):
         assert len(list(tmp_path.glob("cleaned-*"))) == 2
     assert "Exception ignored" not in err
     assert "Traceback" not in err.replace("Traceback (most recent call last)", "", 1 if how != "SIGTERM" else 0)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_signal_at_any_moment_leaves_nobody(seed, tmp_path):
+    chance = random.Random(seed)
+    with start(tmp_path, LONG, "processes", stderr=subprocess.PIPE) as script:
+        time.sleep(chance.uniform(0.05, 0.5))
+        signum = chance.choice([signal.SIGINT, signal.SIGTERM])
+        script.send_signal(signum)
+        _, err = script.communicate(timeout=20)
+    assert script.returncode in {143, -signum}, err
+    assert not wait_for_silence(tmp_path, 5)
 
 
 @pytest.mark.parametrize("runner", RUNNERS)

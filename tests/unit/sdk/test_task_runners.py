@@ -1,6 +1,7 @@
 """What task runners accept, and what they say about themselves."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -97,6 +98,9 @@ from levada.task_runners import *
 runners = [SequentialTaskRunner(), ThreadPoolTaskRunner(), ProcessPoolTaskRunner(), DaskTaskRunner()]
 print(json.dumps(sorted(sys.modules)))
 """
-    out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30).stdout
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}  # it loads much itself
+    out = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30, env=env
+    ).stdout
     heavy = {"multiprocessing", "distributed", "dask", "cloudpickle", "subprocess", "asyncio", "levada.engine.remote"}
     assert not heavy & set(json.loads(out))

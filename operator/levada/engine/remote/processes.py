@@ -174,6 +174,7 @@ class _Process:
                 process_group=0,  # Ctrl-C is for the program, which then tells its workers
             )
         self._killing = threading.Lock()
+        self._killed = False
         self._connection: Connection[bytes, bytes] = Connection(os.dup(self._socket.fileno()))
 
     def start(self, initializer: bytes) -> BaseException | None:
@@ -226,25 +227,31 @@ class _Process:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def wait_until(self, end: float) -> bool:
-        """Wait for its end, at most until then (of the monotonic clock); whether it has come.
-
-        It is not reaped, so its number still names it and the group of what it started.
-        """
+        """Wait for its end, at most until then (of the monotonic clock); whether it has come."""
         pause = 0.0005
-        with suppress(ChildProcessError):  # another thread has reaped it
-            while os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-                left = end - time.monotonic()
-                if left <= 0:
-                    return False
-                pause = min(2 * pause, left, _LOOK_SECONDS)
-                time.sleep(pause)
+        while not self._has_ended():
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            pause = min(2 * pause, left, _LOOK_SECONDS)
+            time.sleep(pause)
         return True
+
+    def _has_ended(self) -> bool:
+        """Whether it has. If the system can do that, it is not reaped, so its number still names the group of what it started."""
+        if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+            return self._popen.poll() is not None
+        try:
+            return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+        except ChildProcessError:  # another thread has reaped it
+            return True
 
     def kill(self) -> str:
         """End it and all that it started; says how it had ended."""
         self.hang_up()
         with self._killing:
-            if self._popen.returncode is None:
+            if not self._killed:
+                self._killed = True
                 self.wait_until(time.monotonic() + _OWN_END_SECONDS)
                 with suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._popen.pid, signal.SIGKILL)
