@@ -105,7 +105,7 @@ class ProcessPoolTaskRunner(TaskRunner):
     gets a new one.
 
     Args:
-        max_workers: how many processes; None: one for each CPU that this process may use.
+        max_workers: how many processes; None: one for each CPU that this process, or its container, may use.
         initializer: a function to call once in each worker, before its first task.
         initargs: its arguments.
 
@@ -123,7 +123,11 @@ class ProcessPoolTaskRunner(TaskRunner):
     ) -> None:
         if initializer is not None and not callable(initializer):
             raise OptionError(f"ProcessPoolTaskRunner: initializer={initializer!r} must be a function")
-        self.max_workers = _count_of(max_workers, "ProcessPoolTaskRunner") or _cpu_count()
+        self.max_workers = _count_of(max_workers, "ProcessPoolTaskRunner")
+        if self.max_workers is None:
+            from levada.engine.remote import cpus
+
+            self.max_workers = cpus.count()
         self.initializer = initializer
         self.initargs = tuple(initargs)
 
@@ -201,13 +205,6 @@ def _count_of(value: object, owner: str) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
         return value
     raise OptionError(f"{owner}: max_workers={value!r} must be a whole number of at least 1")
-
-
-def _cpu_count() -> int:
-    """The CPUs that this process may use."""
-    import os
-
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _is_path(value: object) -> bool:

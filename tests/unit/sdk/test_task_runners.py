@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from levada.engine.remote import cpus
 from levada.exceptions import MissingDependencyError, NotSupported, OptionError
 from levada.task_runners import (
     ConcurrentTaskRunner,
@@ -78,6 +79,33 @@ def test_where_runs_are_driven():
         assert runner.open() is None
 
 
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("max 100000", None),
+        ("200000 100000", 2),
+        ("150000 100000", 2),
+        ("10000 100000", 1),
+        ("-1 100000", None),
+        ("100000 0", None),
+        ("", None),
+        (" ", None),
+        ("5", None),
+    ],
+)
+def test_the_limit_of_a_container(text, limit):
+    assert cpus.limit_of(text) == limit
+
+
+def test_a_container_may_use_fewer_cpus_than_there_are(monkeypatch, tmp_path):
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    monkeypatch.setattr(cpus, "_V2", tmp_path / "cpu.max")
+    assert ProcessPoolTaskRunner().max_workers == 1
+    monkeypatch.setattr(cpus, "_V2", tmp_path / "none")
+    monkeypatch.setattr(cpus, "_V1", (tmp_path / "none", tmp_path / "none"))
+    assert ProcessPoolTaskRunner().max_workers >= 1
+
+
 def test_ray_is_not_there_and_says_what_is():
     with pytest.raises(NotSupported, match=r"use levada.task_runners.DaskTaskRunner"):
         from levada.task_runners import RayTaskRunner  # noqa: F401  asked for its error
@@ -102,5 +130,13 @@ print(json.dumps(sorted(sys.modules)))
     out = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=30, env=env
     ).stdout
-    heavy = {"multiprocessing", "distributed", "dask", "cloudpickle", "subprocess", "asyncio", "levada.engine.remote"}
+    heavy = {
+        "multiprocessing",
+        "distributed",
+        "dask",
+        "cloudpickle",
+        "subprocess",
+        "asyncio",
+        "levada.engine.remote.processes",
+    }
     assert not heavy & set(json.loads(out))
