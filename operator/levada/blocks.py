@@ -23,10 +23,10 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 from levada._fields import Field, Misfit, Stored, declared, fit, revealed, to_json, with_secrets
 from levada.exceptions import BlockError
 from levada.secrets import SecretStr, is_secret, register
+from levada.settings import BLOCK_PROVIDER_VARIABLE
 
 __all__ = ["JSON", "Block", "DateTime", "Provider", "Secret", "SecretStr", "Stored", "String", "load_block", "use"]
 
-PROVIDER_VARIABLE = "LEVADA_BLOCK_PROVIDER"
 # Modules whose blocks can be loaded by `type/name` before anybody has imported them.
 _BUILT_IN = ("levada.notifications", "levada.filesystems")
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -302,7 +302,7 @@ _provider: Provider | None = None
 
 
 def _provider_in_use() -> Provider:
-    target = os.environ.get(PROVIDER_VARIABLE)
+    target = os.environ.get(BLOCK_PROVIDER_VARIABLE)
     if _provider is None and target:
         use(_made_provider(target))
     if _provider is not None:
@@ -319,7 +319,7 @@ def _made_provider(target: str) -> Provider:
     try:
         made: Provider = getattr(import_module(module), function)()
     except (ImportError, AttributeError, ValueError) as error:
-        raise BlockError(f"{PROVIDER_VARIABLE}={target!r} names no provider of blocks: {error}") from error
+        raise BlockError(f"{BLOCK_PROVIDER_VARIABLE}={target!r} names no provider of blocks: {error}") from error
     return made
 
 

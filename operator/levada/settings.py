@@ -5,6 +5,7 @@
 | `LEVADA_HOME` | the folder of everything that Levada keeps for this user: blocks, variables, results | `~/.levada` |
 | `LEVADA_RESULTS_PATH` | the folder of results | `results` in the home |
 | `LEVADA_PERSIST_RESULTS` | whether results are kept where neither flow nor task says so | false |
+| `LEVADA_BLOCK_PROVIDER` | `module:function` that makes the provider of blocks; a run's pod sets it | files in the home |
 
 Nothing is created here: whoever writes makes the folder.
 """
@@ -17,6 +18,7 @@ from levada.exceptions import OptionError
 HOME_VARIABLE = "LEVADA_HOME"
 RESULTS_VARIABLE = "LEVADA_RESULTS_PATH"
 PERSIST_VARIABLE = "LEVADA_PERSIST_RESULTS"
+BLOCK_PROVIDER_VARIABLE = "LEVADA_BLOCK_PROVIDER"
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"", "0", "false", "f", "no", "n", "off"})

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from levada.kube import Client, Forbidden
-from levada.resources.kinds import CONFIG_MAPS, FLOW_RUNS, JOBS, PODS, SECRETS
+from levada.resources.kinds import BLOCKS, CONFIG_MAPS, FLOW_RUNS, JOBS, PODS, SECRETS
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("installed")]
 
@@ -158,6 +158,9 @@ async def test_a_run_can_do_nothing_else(client, namespace, kubectl, speak_as, m
             "list Secrets": runner.list(SECRETS, namespace),
             "read a ConfigMap": runner.get(CONFIG_MAPS, "kube-root-ca.crt", namespace),
             "list runs": runner.list(FLOW_RUNS, namespace),
+            "list blocks": runner.list(BLOCKS, namespace),
+            "change a block": runner.patch(BLOCKS, "b", {"spec": {"type": "x"}}, namespace),
+            "read a block elsewhere": runner.get(BLOCKS, "b", "default"),
             "cancel its run": runner.patch(FLOW_RUNS, "etl", {"spec": {"cancel": True}}, namespace),
             "start a run": a_run(runner, namespace, "more"),
             "delete its run": runner.delete(FLOW_RUNS, "etl", namespace),

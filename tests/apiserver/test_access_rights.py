@@ -45,6 +45,7 @@ RUNNER = {
     **{key: set() for key in OPERATOR},
     (LEVADA, "flowruns", ""): {"get"},
     (LEVADA, "flowruns", "status"): {"patch"},
+    (LEVADA, "blocks", ""): {"get"},
 }
 
 

@@ -42,8 +42,13 @@ OPERATOR_RULES: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] 
 OPERATOR_LEASE_RULES: Final = (
     ("coordination.k8s.io", ("leases",), ("get", "list", "watch", "create", "patch", "update")),
 )
-# In each namespace of runs, and there the policy leaves only the run's own status.
-RUNNER_RULES: Final = ((GROUP, ("flowruns/status",), ("patch",)), (GROUP, ("flowruns",), ("get",)))
+# In each namespace of runs, and there the policy leaves only the run's own status. A Block names Secrets and holds none:
+# their values reach a run only by its Deployment.
+RUNNER_RULES: Final = (
+    (GROUP, ("flowruns/status",), ("patch",)),
+    (GROUP, ("flowruns",), ("get",)),
+    (GROUP, ("blocks",), ("get",)),
+)
 
 
 def manifests(run_namespaces: Sequence[str]) -> list[Manifest]:

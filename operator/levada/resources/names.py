@@ -54,6 +54,11 @@ ENV_GRACE_SECONDS: Final = "LEVADA_GRACE_SECONDS"
 # A FlowRun may be deleted and made anew under the same name while the old pod is still leaving: the uid tells them apart.
 ENV_RUN_UID: Final = "LEVADA_RUN_UID"
 
+# How a Deployment gives a Secret that a Block names to the run: BLOCK_SECRET__<SECRET>__<KEY> holds the value of one key, as
+# envFrom with that prefix makes it; BLOCK_SECRET_DIR__<SECRET> names the folder where the Secret is mounted.
+ENV_BLOCK_SECRET: Final = "BLOCK_SECRET__"  # noqa: S105  a name
+ENV_BLOCK_SECRET_DIR: Final = "BLOCK_SECRET_DIR__"  # noqa: S105  a name
+
 # Where the container finds them. An agent has no mount namespace and rewrites these prefixes to folders of the pod.
 CODE_DIR: Final = "/var/run/levada/code"
 SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/levada.dev/serviceaccount"

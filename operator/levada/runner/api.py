@@ -1,4 +1,4 @@
-"""A conversation with the API server about one FlowRun: read it, patch its status.
+"""A conversation with the API server about one FlowRun: read it, patch its status, read the Blocks that it loads.
 
 A light synchronous client on `http.client`: one kept-alive TLS connection, used by one thread at a time. It tries a
 request once (twice where a kept connection turned out to be dead, or the token had been rotated) and turns the answer into
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from levada.resources.kinds import FLOW_RUNS
+from levada.resources.kinds import BLOCKS, FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_RUNNER
 
 
@@ -86,6 +86,7 @@ class RunApi:
         self._port = port
         self._token_file = service_account_dir / "token"
         self._ca_file = service_account_dir / "ca.crt"
+        self._namespace = namespace
         self._run = run
         self._path = FLOW_RUNS.path(namespace, run)
         self._status_path = f"{FLOW_RUNS.path(namespace, run, 'status')}?fieldManager={FIELD_MANAGER_RUNNER}"
@@ -95,6 +96,10 @@ class RunApi:
     def read(self) -> dict[str, Any]:
         """Return the FlowRun as it is now."""
         return self._call("GET", self._path, None)
+
+    def read_block(self, name: str) -> dict[str, Any]:
+        """Return a Block of the run's namespace; RunGone says that there is none of this name."""
+        return self._call("GET", BLOCKS.path(self._namespace, name), None, name)
 
     def patch_status(self, status: Mapping[str, Any], resource_version: str) -> dict[str, Any]:
         """Merge `status` into the FlowRun, if it is still at `resource_version`, and return the whole object.
@@ -118,13 +123,13 @@ class RunApi:
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(socket.SHUT_RDWR)
 
-    def _call(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: bytes | None, name: str | None = None) -> dict[str, Any]:
         answer = self._exchange(method, path, body)
         if answer.code == 401:
             # Rotated since it was read, or this connection's server has just lost its caches. One more look at the file.
             self.close()
             answer = self._exchange(method, path, body)
-        return interpret(answer, self._run)
+        return interpret(answer, name or self._run)
 
     def _exchange(self, method: str, path: str, body: bytes | None) -> Answer:
         kept = self._connection is not None
@@ -179,8 +184,8 @@ class RunApi:
         return f"{where} cannot be reached: {problem or type(problem).__name__}."
 
 
-def interpret(answer: Answer, run: str) -> dict[str, Any]:
-    """Return the object of a good answer, or raise what a bad one means for the FlowRun `run`."""
+def interpret(answer: Answer, name: str) -> dict[str, Any]:
+    """Return the object of a good answer, or raise what a bad one means for the object of this name."""
     document = _document(answer.body)
     if 200 <= answer.code < 300:
         if not document:
@@ -192,7 +197,7 @@ def interpret(answer: Answer, run: str) -> dict[str, Any]:
     named = details.get("name") if isinstance(details, dict) else None
     if answer.code in {401, 403}:
         raise NotAllowed(message)
-    if answer.code == 404 and named == run:
+    if answer.code == 404 and named == name:
         raise RunGone(message)
     if answer.code == 409:
         raise Conflict(message)

@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +19,7 @@ from typing import Any, Final
 from levada.engine.run import run_flow
 from levada.engine.tracebacks import summary
 from levada.logging import prepare as prepare_logging
+from levada.resources import names
 from levada.resources.phases import RunPhase
 from levada.runner.api import NotAllowed, RunApi
 from levada.runner.code import CodeError, load_flow
@@ -27,6 +29,7 @@ from levada.runner.report import ClusterReporter
 from levada.runner.settings import Settings, SettingsError, settings_from, termination_log_from
 from levada.runner.status import Identity, Standing
 from levada.runner.stop import Stop
+from levada.settings import BLOCK_PROVIDER_VARIABLE
 
 log = logging.getLogger("levada.runner")
 
@@ -48,6 +51,9 @@ def main() -> int:
         print(error, file=sys.stderr)
         _leave_words(termination_log_from(os.environ), failed("BadEnvironment", str(error)), None, reported=False)
         return 1
+    # A name, not the thing: nothing is loaded before a block is, and processes that the flow starts find it too.
+    os.environ[BLOCK_PROVIDER_VARIABLE] = "levada.runner.blocks:provider"
+    hide_given_secrets(os.environ)
     stop = Stop(settings.grace_seconds)
     stop.install()
     me = Identity(settings.run, settings.attempt, settings.pod, started, settings.run_uid, settings.node)
@@ -144,6 +150,14 @@ class Attempt:
         if outcome.warning:
             log.warning(outcome.warning)
         return outcome
+
+
+def hide_given_secrets(env: Mapping[str, str]) -> None:
+    """Mask in logs and reports what the Deployment gave the run for its blocks, loaded or not."""
+    for value in [value for name, value in env.items() if name.startswith(names.ENV_BLOCK_SECRET)]:
+        from levada.secrets import register
+
+        register(value)
 
 
 def parameters_from(text: str) -> dict[str, Any]:

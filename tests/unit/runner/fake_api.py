@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from levada.resources.phases import is_terminal, may_become
 
 NAMESPACE, RUN, POD, TOKEN = "team", "hello-1", "hello-1-1-abcde", "a-token"
+BLOCKS_PATH = f"/apis/levada.dev/v1alpha1/namespaces/{NAMESPACE}/blocks/"
 PATH = f"/apis/levada.dev/v1alpha1/namespaces/{NAMESPACE}/flowruns/{RUN}"
 
 
@@ -72,6 +73,8 @@ class FakeApi:
     # How many patches to carry out without answering.
     lose_answers: int = 0
     calls: list[Call] = field(default_factory=list)
+    # By name: the spec of each Block.
+    blocks: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -150,6 +153,11 @@ class FakeApi:
             return trouble[0], _failure(*trouble)
         if headers.get("Authorization") != f"Bearer {self.token}":
             return 401, _failure(401, "Unauthorized")
+        if method == "GET" and path.startswith(BLOCKS_PATH):
+            name = path.removeprefix(BLOCKS_PATH)
+            if name not in self.blocks:
+                return 404, _failure(404, f'blocks "{name}" not found', name=name)
+            return 200, {"kind": "Block", "metadata": {"name": name}, "spec": copy.deepcopy(self.blocks[name])}
         if self.deleted:
             return 404, _failure(404, f'flowruns "{RUN}" not found', name=RUN)
         if (method, path) == ("GET", PATH):
