@@ -97,11 +97,12 @@ class Decorated(Generic[P, R]):
         """How messages call it: flow 'etl'."""
         return f"{self.kind} {self.name!r}"
 
-    def _changed(self, options: dict[str, Any]) -> Self:
-        """The same function with some options changed; None leaves one as it is."""
+    def _changed(self, options: dict[str, Any], forgotten: tuple[str, ...] = ()) -> Self:
+        """The same function with some options changed; None leaves one as it is, unless it is to be forgotten."""
         _options.refuse_unknown(options, self.known, f"{self.kind}.with_options")
         given = {name: value for name, value in options.items() if value is not None}
-        made = type(self)(self._written, **{**self._options, **given})
+        kept = {name: value for name, value in self._options.items() if name not in forgotten}
+        made = type(self)(self._written, **{**kept, **given})
         for phase, hooks in self.hooks.items():  # those that were added by decorators stay, unless the option is given
             replaced = any(phase in HOOK_PHASES[option] for option in given if option in HOOK_PHASES)
             if not replaced:

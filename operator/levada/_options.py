@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from levada.exceptions import OptionError
@@ -26,20 +27,24 @@ def function_of(fn: Any, decorator: str) -> Callable[..., Any]:
     return fn  # type: ignore[no-any-return]  # a callable is all that is known
 
 
+def _code_of(fn: Any) -> Any:
+    """The code that a call runs: also that of a partial, and of an object with `__call__`; None if it is written in C."""
+    while isinstance(fn, partial):
+        fn = fn.func
+    code = getattr(fn, "__code__", None)
+    return code if code is not None else getattr(type(fn).__call__, "__code__", None)
+
+
 def is_generator(fn: Callable[..., Any]) -> bool:
     """Whether calling it gives a generator, sync or async."""
-    code = getattr(fn, "__code__", None)
+    code = _code_of(fn)
     return code is not None and bool(code.co_flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR))
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine or an async generator."""
-    code = getattr(fn, "__code__", None)
-    if code is not None:
-        return bool(code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR))
-    import inspect
-
-    return inspect.iscoroutinefunction(fn)
+    code = _code_of(fn)
+    return code is not None and bool(code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR))
 
 
 def name_of(name: object, fn: Callable[..., Any], decorator: str) -> str:
@@ -128,13 +133,14 @@ def hooks_of(value: object, option: str, owner: str) -> tuple[Any, ...]:
 
 
 def _takes_three(hook: Callable[..., Any]) -> bool:
-    """Whether a plain function can be called with three positional arguments; others are believed."""
+    """Whether a function or method can be called with three positional arguments; others are believed."""
     code = getattr(hook, "__code__", None)
     if code is None:
         return True
-    least = code.co_argcount - len(getattr(hook, "__defaults__", None) or ())
+    most = code.co_argcount - hasattr(hook, "__self__")
+    least = most - len(getattr(hook, "__defaults__", None) or ())
     several = bool(code.co_flags & 0x04)  # *args
-    return least <= 3 and (code.co_argcount >= 3 or several)
+    return least <= 3 and (most >= 3 or several)
 
 
 def serializer_of(value: object, owner: str) -> Any:
@@ -169,7 +175,7 @@ def storage_setting_of(value: object, owner: str) -> object:
     )
 
 
-def template_of(value: object, option: str, owner: str, parameters: Iterable[str]) -> Any:
+def template_of(value: object, option: str, owner: str, fn: Callable[..., Any]) -> Any:
     """A name template: a text with {parameter}s, or a function without arguments.
 
     Raises:
@@ -185,6 +191,7 @@ def template_of(value: object, option: str, owner: str, parameters: Iterable[str
         fields = [field for _, field, _, _ in Formatter().parse(value) if field is not None]
     except ValueError as error:
         raise OptionError(f"{owner}: {option}={value!r} is no template: {error}; write {{{{ for a brace") from None
+    parameters = parameter_names(fn)
     known = {*parameters, "flow_run", "task_run", "parameters"}
     for field in fields:
         stem = re.split(r"[.\[]", field, maxsplit=1)[0]
@@ -197,9 +204,9 @@ def template_of(value: object, option: str, owner: str, parameters: Iterable[str
 
 
 def parameter_names(fn: Callable[..., Any]) -> list[str]:
-    """The names of a function's parameters, as far as its code tells."""
+    """The names of a function's parameters; of a decorated one, those of the function below the decorators."""
     code = getattr(fn, "__code__", None)
-    if code is None:
+    if code is None or hasattr(fn, "__wrapped__"):
         import inspect
 
         return list(inspect.signature(fn).parameters)

@@ -10,6 +10,7 @@ collections, dates, paths, enums and dataclasses are read by their content; anyt
 import hashlib
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from levada.exceptions import CacheKeyError, OptionError
@@ -337,6 +338,9 @@ def _digest(value: Any, around: tuple[int, ...]) -> bytes:
     if fields is not None:
         content = {name: getattr(value, name) for name in fields if hasattr(value, name)}
         return _sha(f"{kind.__module__}.{kind.__qualname__}".encode() + _digest(content, inner))
+    if hasattr(kind, "__pydantic_fields_set__"):  # its pickle holds a set, whose order differs from process to process
+        said = [vars(value), value.__pydantic_extra__, value.__pydantic_private__]
+        return _sha(f"{kind.__module__}.{kind.__qualname__}".encode() + _digest(said, inner))
     return _sha(_pickled(value))
 
 
@@ -352,7 +356,7 @@ def _pickled(value: Any) -> bytes:
 
     try:
         return pickle.dumps(value, protocol=5)
-    except Exception:  # noqa: BLE001  a lambda, or something defined inside a function: cloudpickle can do more
+    except Exception:  # noqa: BLE001, S110  a lambda, or something defined inside a function: cloudpickle can do more
         pass
     try:
         import cloudpickle
@@ -365,9 +369,20 @@ def _pickled(value: Any) -> bytes:
 
 
 def source_hash_of(fn: Callable[..., Any]) -> str:
-    """The hash of a function's source text; of its bytecode where there is no source."""
+    """The hash of a function's source text, or of its bytecode where there is no source, with the plain values bound to it.
+
+    Raises:
+        CacheKeyError: a partial's argument cannot be hashed.
+    """
     import inspect
 
+    from levada.engine.parameters import object_of
+
+    if isinstance(fn, partial):
+        return hash_of([source_hash_of(fn.func), fn.args, fn.keywords])
+    if object_of(fn) is fn:
+        fn = type(fn).__call__  # the object itself is one of the inputs
+    captured = _captured(fn)
     try:
         text = inspect.getsource(fn)
     except (OSError, TypeError):
@@ -375,4 +390,17 @@ def source_hash_of(fn: Callable[..., Any]) -> str:
         if code is None:
             return hash_of(f"{getattr(fn, '__module__', '')}.{getattr(fn, '__qualname__', type(fn).__name__)}")
         text = f"{sys.version_info[:2]}{code.co_code!r}{code.co_names!r}{[c for c in code.co_consts if type(c) in _ATOMS]!r}"
-    return hash_of(text)
+    return hash_of([text, captured] if captured else text)
+
+
+def _captured(fn: Callable[..., Any]) -> dict[str, Any]:
+    """The numbers and texts that a function has from the function around it: with others, it is another function."""
+    values: dict[str, Any] = {}
+    for number, cell in enumerate(getattr(fn, "__closure__", None) or ()):
+        try:
+            value = cell.cell_contents
+        except ValueError:  # it has none yet
+            continue
+        if type(value) in _ATOMS:
+            values[fn.__code__.co_freevars[number]] = value
+    return values

@@ -52,9 +52,8 @@ class Flow(Decorated[P, R]):
         validate = _options.flag_of(options.get("validate_parameters"), "validate_parameters", owner)
         self.validate_parameters = validate is not False
         self.task_runner = _options.task_runner_of(options.get("task_runner"), owner)
-        parameters = _options.parameter_names(self.fn)
         run_name = options.get("flow_run_name")
-        self.flow_run_name = _options.template_of(run_name, "flow_run_name", owner, parameters)
+        self.flow_run_name = _options.template_of(run_name, "flow_run_name", owner, self.fn)
 
     def with_options(self, **options: Unpack[FlowOptions]) -> "Flow[P, R]":
         """The same flow with some options changed; this one stays as it is. None leaves an option as it was."""

@@ -86,11 +86,10 @@ class Task(Decorated[P, R]):
         )
         self.cache_expiration = _options.expiration_of(options.get("cache_expiration"), owner)
         self.refresh_cache = bool(_options.flag_of(options.get("refresh_cache"), "refresh_cache", owner))
-        parameters = _options.parameter_names(self.fn)
         key = options.get("result_storage_key")
-        self.result_storage_key = _options.template_of(key, "result_storage_key", owner, parameters)
+        self.result_storage_key = _options.template_of(key, "result_storage_key", owner, self.fn)
         run_name = options.get("task_run_name")
-        self.task_run_name = _options.template_of(run_name, "task_run_name", owner, parameters)
+        self.task_run_name = _options.template_of(run_name, "task_run_name", owner, self.fn)
         self.commit_hooks = _options.commit_hooks_of(options.get("on_commit"), "on_commit", owner)
         self.rollback_hooks = _options.commit_hooks_of(options.get("on_rollback"), "on_rollback", owner)
         self.cache_policy = self._policy(options)
@@ -158,10 +157,11 @@ class Task(Decorated[P, R]):
 
     def with_options(self, **options: Unpack[TaskOptions]) -> "Task[P, R]":
         """The same task with some options changed; this one stays as it is. None leaves an option as it was."""
-        made = self._changed(dict(options))
-        if "on_commit" not in options:
+        other_key = ("cache_key_fn",) if options.get("cache_policy") is not None else ()
+        made = self._changed(dict(options), other_key)
+        if options.get("on_commit") is None:
             made.commit_hooks = self.commit_hooks
-        if "on_rollback" not in options:
+        if options.get("on_rollback") is None:
             made.rollback_hooks = self.rollback_hooks
         made._settle()
         return made

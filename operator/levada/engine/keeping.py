@@ -183,7 +183,7 @@ def keep_of_flow(run: "FlowRun", value: Any) -> Any:
     Raises:
         LevadaError: it cannot be kept.
     """
-    key = f"runs/{run.id}/result" if run.parent is None else f"runs/{run.scope.name}/{run.id}/result"
+    key = f"runs/{run.key}/result"
     run.result_store.save(key, value, metadata={"flow": run.flow.name, "run": run.id})
     return value if run.flow.cache_result_in_memory else Stored(run.result_store, key)
 
@@ -214,14 +214,11 @@ def formatted(
 
 
 def bound(task: "Task[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a task's call by name, defaults filled in.
+    """The arguments of a task's call by name, defaults filled in; of a method, its object too, as `self`.
 
     Raises:
         ParameterError: they do not fit.
     """
-    values = parameters.bind(task.fn, args, kwargs)
-    signature = parameters.signature_of(task.fn)
-    for parameter in signature.parameters.values():
-        if parameter.name not in values and parameter.default is not parameter.empty:
-            values[parameter.name] = parameter.default
-    return values
+    values = parameters.bind(task.fn, args, kwargs, defaults=True)
+    owner = parameters.object_of(task.fn)
+    return values if owner is None else {"self": owner, **values}

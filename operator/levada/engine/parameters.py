@@ -9,7 +9,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,14 +27,20 @@ _signatures: "WeakKeyDictionary[Callable[..., Any], inspect.Signature]" = WeakKe
 
 def signature_of(fn: Callable[..., Any]) -> inspect.Signature:
     """The function's signature with its annotations evaluated as far as that is possible; computed once."""
-    known = _signatures.get(fn)
+    try:
+        known = _signatures.get(fn)
+    except TypeError:  # an object with `__call__` that has no hash, such as that of a dataclass
+        return _read_signature(fn)
     if known is None:
-        try:
-            known = inspect.signature(fn, eval_str=True)
-        except Exception:  # noqa: BLE001  a name that exists only for the type checker: that annotation is not checked
-            known = inspect.signature(fn)
-        _signatures[fn] = known
+        known = _signatures[fn] = _read_signature(fn)
     return known
+
+
+def _read_signature(fn: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(fn, eval_str=True)
+    except Exception:  # noqa: BLE001  a name that exists only for the type checker: that annotation is not checked
+        return inspect.signature(fn)
 
 
 def validate(flow_fn: Callable[..., Any], parameters: Mapping[str, Any], *, check_types: bool = True) -> dict[str, Any]:
@@ -74,18 +80,30 @@ def validate(flow_fn: Callable[..., Any], parameters: Mapping[str, Any], *, chec
     return values
 
 
-def bind(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call by parameter name, without defaults.
+def object_of(fn: Callable[..., Any]) -> Any:
+    """The object whose method it is, or that is called itself; None for a plain function."""
+    if inspect.ismethod(fn):
+        return fn.__self__
+    return None if inspect.isroutine(fn) or isinstance(fn, (type, partial)) else fn
+
+
+def bind(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, defaults: bool = False
+) -> dict[str, Any]:
+    """The arguments of a call by parameter name, with or without defaults.
 
     Raises:
         ParameterError: they do not fit the signature.
     """
     signature = signature_of(fn)
     try:
-        return signature.bind(*args, **kwargs).arguments
+        bound = signature.bind(*args, **kwargs)
     except TypeError as error:
         name = getattr(fn, "__name__", "the flow")
         raise ParameterError(f"{name}{_shown(signature)} was called with arguments that do not fit: {error}") from None
+    if defaults:
+        bound.apply_defaults()
+    return bound.arguments
 
 
 def call_arguments(fn: Callable[..., Any], values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -90,6 +90,11 @@ class FlowRun(Node):
             run = run.parent
         return None
 
+    @property
+    def key(self) -> str:
+        """For what is kept about it: an id that no flow run of another root run has."""
+        return self.id if self.parent is None else f"{self.scope.name}/{self.id}"
+
     # What a flow run does as a node.
     def invoke(self) -> Any:
         """Call the flow's function, then wait for the tasks that it submitted. A generator is run to its end."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from levada.context import TASK_RUN, FlowRunInfo, TaskRunInfo
 from levada.engine import dependencies, outcome, prints
-from levada.engine.machine import Blocked, Effect, Event, Failure, Position, Recalled, Returned, START
+from levada.engine.machine import START, Blocked, Effect, Event, Failure, Position, Recalled, Returned
 from levada.engine.node import LOCK, RETURNED, Node, value_of
 from levada.engine.reporter import TaskReport
 from levada.engine.scope import Scope
@@ -120,8 +120,8 @@ class TaskRun(Node):
 
     @property
     def run_key(self) -> str:
-        """The id of the flow run; without one, a name that no other process has."""
-        return self.scope.key if self.flow_run is None else self.flow_run.id
+        """What tells the flow run from all others; without one, a name that no other process has."""
+        return self.scope.key if self.flow_run is None else self.flow_run.key
 
     def parameters(self) -> dict[str, Any]:
         """Its arguments by name, futures replaced by their results, defaults filled in. Empty once it is over."""
@@ -278,9 +278,9 @@ class TaskRun(Node):
         event: Event = RETURNED
         if isinstance(value, State):
             event, value = outcome.of_task(value)
-        if type(event) is Returned and (self.plan is not None or "levada.transactions" in sys.modules):
-            value = self._kept(value)
-        elif type(event) is Returned and (self.task.commit_hooks or self.task.rollback_hooks):
+        if (type(event) is Returned and (self.plan is not None or "levada.transactions" in sys.modules)) or (
+            type(event) is Returned and (self.task.commit_hooks or self.task.rollback_hooks)
+        ):
             value = self._kept(value)
         return event, value
 

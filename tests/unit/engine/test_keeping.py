@@ -2,7 +2,8 @@
 
 import asyncio
 import datetime as dt
-import os
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -190,7 +191,7 @@ def test_the_environment_can_ask_for_it(monkeypatch, home):
 
     f()
     one()
-    assert len(os.listdir(home / "results" / "results")) == 2
+    assert len(list((home / "results" / "results").iterdir())) == 2
 
 
 def test_a_value_that_the_serializer_cannot_write_fails_the_task():
@@ -447,3 +448,89 @@ def test_task_states_of_the_report(storage):
         TaskState.PENDING,
         TaskState.COMPLETED,
     ]
+
+
+class Adder:
+    def __init__(self, n):
+        self.n = n
+
+    def __call__(self, x):
+        return self.n + x
+
+    @task(cache_policy=INPUTS, task_run_name="add {self.n}")
+    def add(self, x):
+        return self.n + x
+
+
+@dataclass
+class Times:  # equal by content, so it has no hash
+    n: int
+
+    def __call__(self, x):
+        return self.n * x
+
+
+def _first(bound, x):
+    return ("first", bound, x)
+
+
+def _second(bound, x):
+    return ("second", bound, x)
+
+
+def _closure(n):
+    def add(x):
+        return n + x
+
+    return add
+
+
+def test_the_object_of_a_method_is_an_input():
+    assert (Adder(1).add(1), Adder(2).add(1), Adder(1).add.fn(5)) == (2, 3, 6)
+    assert Adder(1).add(1, return_state=True).is_cached()
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        (partial(_first, 1), partial(_second, 1), partial(_first, 2)),
+        (Adder(1), Adder(2)),
+        (Times(1), Times(2)),
+        (_closure(1), _closure(2)),
+    ],
+)
+def test_what_is_bound_to_a_function_tells_it_from_others(functions):
+    @flow(persist_result=True)
+    def f():
+        return [task(fn)(x=1) for fn in functions]
+
+    assert f() == [fn(x=1) for fn in functions]
+
+
+def test_a_subflow_of_another_run_recalls_nothing():
+    calls = []
+
+    @task
+    def count(x):
+        calls.append(x)
+
+    @flow
+    def inner():
+        return count(1)
+
+    @flow(persist_result=True)
+    def outer():
+        inner()
+
+    outer()
+    outer()
+    assert calls == [1, 1]
+
+
+def test_no_extra_arguments_are_arguments_too():
+    @task(cache_policy=INPUTS - "extra")
+    def f(x, **extra):
+        return (x, extra)
+
+    assert f(1) == (1, {})
+    assert f(1, y=2) == (1, {})

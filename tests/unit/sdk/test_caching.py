@@ -2,6 +2,7 @@
 
 import datetime as dt
 import enum
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from levada.caching import (
     Inputs,
     hash_of,
     hash_of_inputs,
+    source_hash_of,
     task_input_hash,
 )
 from levada.exceptions import CacheKeyError, OptionError
@@ -130,7 +132,7 @@ def test_what_cannot_be_hashed_is_named():
 
     with pytest.raises(CacheKeyError, match="a lock cannot be pickled, so it makes no cache key"):
         hash_of(threading.Lock())
-    with pytest.raises(CacheKeyError, match="parameter 'session': .*INPUTS - 'session'"):
+    with pytest.raises(CacheKeyError, match=r"parameter 'session': .*INPUTS - 'session'"):
         hash_of_inputs({"month": 1, "session": threading.Lock()})
 
 
@@ -185,7 +187,7 @@ def test_a_parameter_is_left_out():
 )
 def test_a_function_of_the_user(fn):
     assert key(CacheKeyFnPolicy(fn), {"month": 3}) == "load-3"
-    assert "CacheKeyFnPolicy('<lambda>')" == repr(CacheKeyFnPolicy(fn))
+    assert repr(CacheKeyFnPolicy(fn)) == "CacheKeyFnPolicy('<lambda>')"
 
 
 def test_a_function_of_the_user_that_goes_wrong():
@@ -219,3 +221,36 @@ def test_the_source_of_a_function_without_a_source():
     one, two = task(made["made_up"]), task(made["other"])
     assert one.source_hash == one.source_hash != two.source_hash
     assert task(print).source_hash != task(len).source_hash
+
+
+def test_the_key_of_a_pydantic_model_is_the_same_in_every_process():
+    code = """
+import pydantic
+from levada.caching import hash_of
+class Model(pydantic.BaseModel):
+    alpha: int
+    beta: str
+    gamma: float
+print(hash_of(Model(alpha=1, beta="b", gamma=2)), hash_of(Model(alpha=2, beta="b", gamma=2)))
+"""
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "123"
+    }
+    assert len(seen) == 1
+    assert len(set(seen.pop().split())) == 2
+
+
+def test_a_closure_that_is_not_filled_yet_has_a_source():
+    def make():
+        def f():
+            return later
+
+        first = source_hash_of(f)
+        later = 1
+        return first, source_hash_of(f)
+
+    first, second = make()
+    assert first != second

@@ -1,11 +1,13 @@
 """`@flow` and `@task` as an author writes them, and what they say when something is wrong."""
 
 import asyncio
+import functools
 import inspect
 
 import pytest
 
 from levada import exponential_backoff, flow, task, unmapped
+from levada.caching import NO_CACHE
 from levada.exceptions import OptionError, ParameterError
 from levada.resources.phases import RunPhase
 
@@ -351,3 +353,77 @@ def test_futures_inside_values():
         return True
 
     assert f()
+
+
+def test_functions_written_in_c_can_be_tasks():
+    import time
+
+    assert task(time.sleep)(0) is None
+    assert task(len)([1, 2]) == 2
+    assert task(time.sleep, name="nap").submit(0).result() is None
+
+
+class Callable:
+    async def __call__(self, x):
+        return x
+
+
+async def _double(x):
+    return 2 * x
+
+
+def _count(n):
+    yield from range(n)
+
+
+def test_partials_and_objects_are_called_as_what_they_are():
+    assert asyncio.run(task(Callable())(3)) == 3
+    assert asyncio.run(task(functools.partial(_double, 3))()) == 6
+    assert list(task(functools.partial(_count, 3))()) == [0, 1, 2]
+    assert task(max)([1, 2]) == 2
+
+
+def test_a_template_sees_through_other_decorators():
+    @task(task_run_name="load {month}")
+    @functools.wraps(_load)
+    def load(*args, **kwargs):
+        return _load(*args, **kwargs)
+
+    assert load("May") == "May"
+
+
+def _load(month):
+    return month
+
+
+def test_a_method_can_be_a_hook():
+    class Watch:
+        def __init__(self):
+            self.seen = []
+
+        def hook(self, _task, _run, state):
+            self.seen.append(state.name)
+
+        def too_few(self, state): ...
+
+    watch = Watch()
+
+    @task(on_completion=watch.hook)
+    def t(): ...
+
+    t()
+    assert watch.seen == ["Completed"]
+    with pytest.raises(OptionError, match="three arguments"):
+        task(t.fn, on_completion=watch.too_few)
+
+
+def test_with_options_replaces_one_kind_of_key_by_the_other_and_keeps_hooks():
+    @task(cache_key_fn=lambda context, parameters: "k")
+    def t(): ...
+
+    t.on_commit(print)
+    t.on_rollback(print)
+    assert t.with_options(cache_policy=NO_CACHE).cache_policy is NO_CACHE
+    made = t.with_options(on_commit=None, on_rollback=None)
+    assert (made.commit_hooks, made.rollback_hooks) == ((print,), (print,))
+    assert made.cache_policy == t.cache_policy
