@@ -4,6 +4,7 @@ Prefect 3.8.8 itself prints the same for concurrent_flow, prefect3_tour, async_f
 """
 
 import http.server
+import importlib.metadata
 import importlib.util
 import json
 import pickle
@@ -326,8 +327,18 @@ def test_a_failing_flow_that_nobody_touched(tmp_path):
     assert len(server.requests) == 1
 
 
+def test_a_deployment_of_a_file_that_nobody_touched(tmp_path):
+    entry = f"{SNIPPETS / 'hello_flow.py'}:hello_flow"
+    built = Player("unchanged", tmp_path).command(
+        "deployment", "build", "--prefect", entry, "-n", "hello", "-o", "hello.yaml"
+    )
+    assert built.code == 0, built.err
+    found = valid(list(yaml.safe_load_all((tmp_path / "hello.yaml").read_text())))
+    assert found["Flow"]["spec"]["source"]["inline"] == (SNIPPETS / "hello_flow.py").read_text()
+
+
 def test_without_the_table_the_file_says_what_is_missing(tmp_path):
-    if importlib.util.find_spec("prefect"):
+    if any(importlib.metadata.distributions(name="prefect")):
         pytest.skip("the real Prefect is installed here")
     ended = Player("unchanged", tmp_path).command("run", f"{SNIPPETS / 'hello_flow.py'}:hello_flow")
     assert ended.code != 0
