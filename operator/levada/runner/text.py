@@ -1,10 +1,13 @@
-"""Texts as the API server wants them: bounded, and times in RFC 3339."""
+"""Texts as the API server gets them: without known secrets, bounded, and times in RFC 3339."""
 
 from datetime import UTC, datetime
 
+from levada.logging import masked
+
 
 def bounded(text: str, most: int) -> str:
-    """Return at most so many characters, with a sign that something is missing."""
+    """Return at most so many characters, with a sign that something is missing. Secrets are masked before half of one could be cut off."""
+    text = masked(text)
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -232,6 +232,26 @@ def test_a_flow_that_was_not_given_the_secret(fake, start):
     assert "slack.v1" in fake.status["message"]
 
 
+def test_no_secret_reaches_the_status(fake, start):
+    source = """
+        import os
+        from levada import flow, task
+
+        @task
+        def leak():
+            raise ValueError("x" * 1018 + os.environ["BLOCK_SECRET__T__VALUE"])
+
+        @flow
+        def main():
+            leak.submit().wait()
+            raise RuntimeError("cannot log in with " + os.environ["BLOCK_SECRET__T__VALUE"])
+    """
+    ended = start(source, BLOCK_SECRET__T__VALUE="hunter33").end()
+    assert ended.code == 1
+    assert "hunt" not in f"{fake.status}{ended.words}{ended.log}"
+    assert "cannot log in with ********" in fake.status["message"]
+
+
 def test_a_run_that_loads_no_block_pays_nothing():
     program = "import sys, levada.runner.run; print(sorted({'levada.blocks', 'levada._fields', 'levada.runner.blocks'} & set(sys.modules)))"
     operator = Path(pod_blocks.__file__).parents[2]

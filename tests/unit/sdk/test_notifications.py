@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from levada import _delivery, blocks, notifications, states
+from levada import _delivery, blocks, flow, notifications, states
 from levada.blocks import load_block
 from levada.exceptions import BlockError, NotificationError
 from levada.notifications import (
@@ -429,6 +429,36 @@ def test_a_defect_is_told():
         pass
 
     error_of(Broken("http://127.0.0.1:9/services", headers={"X": "☃"}), "UnicodeEncodeError")
+
+
+# --- as a hook of a run --------------------------------------------------------------------------------------------
+
+
+def failing_flow(receiver):
+    SlackWebhook(url=receiver.url).save("ml-alerts")
+
+    @flow(name="train", on_failure=[SlackWebhook.load("ml-alerts")])
+    def train():
+        raise ValueError("no trips")
+
+    return train
+
+
+def test_a_flow_that_fails_tells_it(receiver):
+    state = failing_flow(receiver)(return_state=True)
+    assert state.is_failed()
+    text = receiver.json()["text"]
+    assert text.startswith("*Flow train failed*\nRun: ")
+    assert "no trips" in text
+
+
+def test_a_message_that_does_not_get_through_changes_no_state(receiver, caplog):
+    receiver.answers = [(500, "broken")]
+    state = failing_flow(receiver)(return_state=True)
+    assert (state.type, str(state.exception)) == (RunPhase.FAILED, "no trips")
+    told = caplog.text
+    assert "HTTP 500: broken" in told
+    assert "aVerySecretToken" not in told
 
 
 # --- bad input -----------------------------------------------------------------------------------------------------
