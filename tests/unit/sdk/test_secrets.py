@@ -144,3 +144,11 @@ def test_it_can_mask_whatever_goes_to_a_log(caplog):
     SecretStr("hunter22")
     logging.getLogger("x").warning(mask("pw=hunter22"))
     assert "hunter22" not in caplog.text
+
+
+def test_the_blocks_of_one_value_are_found_here_too():
+    from levada import blocks
+
+    assert (secrets.Secret, secrets.JSON, secrets.String) == (blocks.Secret, blocks.JSON, blocks.String)
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        secrets.Nothing  # noqa: B018  asked for its error
