@@ -1,10 +1,11 @@
-"""`levada deployment`: list deployments and run them."""
+"""`levada deployment`: build, apply, list and run deployments."""
 
 import secrets
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from levada.cli import build
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, machine_text, now, warn
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
@@ -14,7 +15,9 @@ from levada.resources.phases import RunPhase
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List deployments and run them.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build, apply, list and run deployments.")
+app.command()(build.build)
+app.command()(build.apply)
 
 # Kubernetes' own alphabet for generated names: no vowels, so no words.
 ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"

@@ -11,8 +11,9 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "agent": ("levada.cli.agent", "Run flow runs on this machine, as a Kubernetes node without containers."),
     "cluster": ("levada.cli.cluster", "A real Kubernetes control plane on this machine, for trying out and for tests."),
     "crds": ("levada.cli.crds", "Write the custom resource definitions."),
-    "deployment": ("levada.cli.deployment", "List deployments and run them."),
+    "deployment": ("levada.cli.deployment", "Build, apply, list and run deployments."),
     "operator": ("levada.cli.operator", "Run the operator, or print what it needs to be allowed."),
+    "run": ("levada.cli.local", "Run a flow on this machine, without a cluster."),
     "runs": ("levada.cli.runs", "List, show, watch and cancel flow runs."),
     "version": ("levada.cli.version", "Print the version."),
 }
@@ -39,9 +40,13 @@ def usage() -> str:
 
 def run_group(group: str, arguments: list[str]) -> None:
     """Import the group and give it the rest of the line; ends the process as the command says."""
+    module = importlib.import_module(GROUPS[group][0])
+    if not hasattr(module, "app"):  # a command that works with the SDK alone, where typer is not installed
+        module.main(arguments)
+        return
     from typer.main import get_command
 
-    command = get_command(importlib.import_module(GROUPS[group][0]).app)
+    command = get_command(module.app)
     command.main(args=arguments, prog_name=f"levada {group}")
 
 

@@ -1,0 +1,186 @@
+"""`levada deployment build` and `apply`: from a flow's file to YAML, and from YAML to the cluster."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from levada.cli.connection import ContextOption, KubeconfigOption, Target, run
+from levada.cli.output import error
+
+if TYPE_CHECKING:
+    from levada.deployments import Deployment
+    from levada.kube import Client
+
+Texts = list[str] | None
+
+
+def build(
+    entrypoint: Annotated[str, typer.Argument(metavar="PATH.py:FLOW", help="File and function of the flow.")],
+    *,
+    name: Annotated[str, typer.Option("--name", "-n", help="Name of the deployment.")],
+    queue: Annotated[str, typer.Option("--work-queue", "-q", help="WorkQueue of its runs.")] = "default",
+    cron: Annotated[Texts, typer.Option("--cron", help="A cron expression of five fields. Repeatable.")] = None,
+    interval: Annotated[list[int] | None, typer.Option("--interval", help="Seconds from run to run.")] = None,
+    rrule: Annotated[Texts, typer.Option("--rrule", help="A recurrence rule of RFC 5545.")] = None,
+    timezone: Annotated[
+        str | None, typer.Option("--timezone", help="Time zone of the schedules; UTC if absent.")
+    ] = None,
+    anchor: Annotated[str | None, typer.Option("--anchor-date", help="With --interval: a time of a run.")] = None,
+    tag: Annotated[Texts, typer.Option("--tag", "-t", help="A word to find the deployment by. Repeatable.")] = None,
+    parameter: Annotated[
+        Texts, typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; read as YAML. Repeatable.")
+    ] = None,
+    parameters: Annotated[str | None, typer.Option("--params", help="Parameters as a JSON object.")] = None,
+    image: Annotated[str | None, typer.Option("--image", help="Container image of the runs.")] = None,
+    path: Annotated[str | None, typer.Option("--path", help="Folder of the image that holds the code already.")] = None,
+    env: Annotated[
+        Texts, typer.Option("--env", metavar="NAME=VALUE", help="A variable of the runs. Repeatable.")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage-block", "-s", metavar="TYPE/NAME", help="Block to upload the code to.")
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", "-v", help="Version, for people.")] = None,
+    description: Annotated[
+        str | None, typer.Option("--description", help="What it does; the docstring if absent.")
+    ] = None,
+    paused: Annotated[bool, typer.Option("--paused", help="Start no runs for now.")] = False,
+    namespace: Annotated[str | None, typer.Option("--namespace", help="Namespace to write into the file.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; FLOW-deployment.yaml if absent.")
+    ] = None,
+    apply_now: Annotated[bool, typer.Option("--apply", "-a", help="Apply it to the cluster at once.")] = False,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Let imports of prefect mean Levada.")] = False,
+) -> None:
+    """Write the YAML of a deployment of a flow: what `levada deployment apply` and `kubectl apply` take."""
+    from levada._loading import CodeError
+    from levada._local_run import find_flow
+    from levada.deployments import to_deployment
+    from levada.exceptions import LevadaError
+
+    variables = {"image": image, "namespace": namespace, "env": _pairs(env, "--env")}
+    try:
+        flow = find_flow(entrypoint, prefect=prefect)
+        made = to_deployment(
+            flow,
+            name,
+            work_queue_name=queue,
+            cron=cron,
+            interval=interval,
+            rrule=rrule,
+            timezone=timezone,
+            anchor_date=anchor,
+            tags=tag,
+            parameters=_parameters(parameter, parameters),
+            job_variables={key: value for key, value in variables.items() if value},
+            storage=_block(storage),
+            path=path,
+            version=version,
+            description=description,
+            paused=paused,
+            entrypoint=_file_entrypoint(entrypoint),
+        )
+        _write(made, output or Path(f"{made.place.function}-deployment.yaml"), apply_now=apply_now)
+    except (LevadaError, CodeError) as failure:
+        raise error(str(failure)) from None
+
+
+def _write(made: "Deployment", file: Path, *, apply_now: bool) -> None:
+    try:
+        made.to_yaml(file)
+    except OSError as failure:
+        raise error(f"{file} cannot be written: {failure.strerror}", "choose another file with -o") from None
+    typer.echo(f"deployment {made.slug} of flow {made.flow.name} written to {file}")
+    if not apply_now:
+        typer.echo(f"`levada deployment apply {file}` applies it")
+        return
+    made.skip_upload = True
+    for each in made.apply():
+        typer.echo(f"{each} applied")
+
+
+def _file_entrypoint(entrypoint: str) -> str | None:
+    return entrypoint if entrypoint.rpartition(":")[0].endswith(".py") else None
+
+
+def _block(slug: str | None) -> Any:
+    from levada.blocks import load_block
+
+    return None if slug is None else load_block(slug)
+
+
+def _parameters(given: Sequence[str] | None, text: str | None) -> dict[str, Any]:
+    from levada.cli.parameters import ParameterSyntaxError, parse_parameters
+
+    try:
+        found = json.loads(text) if text else {}
+        if not isinstance(found, dict):
+            raise error(f"--params {text!r} must be a JSON object, such as --params '{{\"n\": 1}}'")
+        return {**found, **parse_parameters(given or [])}
+    except ParameterSyntaxError as failure:
+        raise error(str(failure)) from None
+    except ValueError as failure:
+        raise error(f"--params {text!r} is no JSON: {failure}") from None
+
+
+def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    found = {}
+    for each in given or ():
+        name, equals, value = each.partition("=")
+        if not name or not equals:
+            raise error(f"{option} {each!r} is not NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def apply(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files that `levada deployment build` wrote.")],
+    *,
+    namespace: Annotated[
+        str | None, typer.Option("--namespace", "-n", help="Namespace; the file's or the context's own when absent.")
+    ] = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Apply files to the cluster by server-side apply."""
+    from levada._apply import apply_all
+    from levada.kube import Invalid
+
+    resources = [each for file in files for each in _resources(file)]
+
+    async def work(client: "Client", here: str) -> list[str]:
+        return await apply_all(client, resources, here)
+
+    try:
+        for each in run(work, Target(namespace, context, kubeconfig)):
+            typer.echo(f"{each} applied")
+    except Invalid as failure:
+        raise error(f"the API server refuses it: {failure.message}") from None
+
+
+def _resources(file: Path) -> list[dict[str, Any]]:
+    """The objects of a file, checked before anything is applied."""
+    import yaml
+
+    from levada._manifests import check
+    from levada.exceptions import DeploymentError
+
+    try:
+        found = [each for each in yaml.safe_load_all(file.read_text(encoding="utf-8")) if each is not None]
+    except OSError as failure:
+        raise error(f"{file} cannot be read: {failure.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        raise error(f"{file} is no YAML: {failure}") from None
+    for each in found:
+        named = isinstance(each, dict) and isinstance(each.get("metadata"), dict) and each["metadata"].get("name")
+        if not named or not each.get("apiVersion") or not each.get("kind"):
+            raise error(f"{file} holds something that is no Kubernetes object: {str(each)[:80]}")
+        try:
+            check(each)
+        except DeploymentError as failure:
+            raise error(f"{file}: {failure}") from None
+    if not found:
+        raise error(f"{file} holds no objects", "`levada deployment build PATH.py:FLOW -n NAME` writes such a file")
+    return found

@@ -1,0 +1,46 @@
+"""`levada run`: run a flow on this machine, without a cluster. Standard library and the SDK only: no typer, no rich."""
+
+import argparse
+import sys
+from typing import Any, Final
+
+from levada.cli.parameters import ParameterSyntaxError, parse_parameters
+
+HELP: Final = "Run a flow on this machine, without a cluster. The exit code is 0 only if the flow completed."
+
+
+class _Formatter(argparse.HelpFormatter):
+    """Usage with a capital letter, as the other commands have it."""
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        super().add_usage(usage, actions, groups, "Usage: " if prefix is None else prefix)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    made = argparse.ArgumentParser(prog="levada run", description=HELP, formatter_class=_Formatter, allow_abbrev=False)
+    made.add_argument("entrypoint", metavar="PATH.py:FLOW", help="file and function, or module:function")
+    made.add_argument(
+        "-p", "--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter; read as YAML; repeatable"
+    )
+    made.add_argument("--prefect", action="store_true", help="let imports of prefect mean Levada")
+    return made
+
+
+def main(arguments: list[str]) -> None:
+    """Run the flow and end the process with 0 only if it completed."""
+    from levada._loading import CodeError
+    from levada._local_run import run
+
+    asked = parser().parse_args(arguments)
+    try:
+        parameters = parse_parameters(asked.param)
+        code = run(asked.entrypoint, parameters, prefect=asked.prefect)
+    except (ParameterSyntaxError, CodeError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        if "needs the module 'prefect" in str(error) and not asked.prefect:
+            sys.stderr.write(
+                f"hint:  `levada run --prefect {asked.entrypoint}` runs files that were written for Prefect\n"
+            )
+        code = 1
+    sys.exit(code)
