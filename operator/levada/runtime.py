@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any, Final, NoReturn
 
 from levada.context import FLOW_RUN, TASK_RUN, FlowRunInfo, TaskRunInfo
+from levada.resources.names import ENV_DEPLOYMENT
 
-DEPLOYMENT_VARIABLE: Final = "LEVADA_DEPLOYMENT"
 
 
 class _Asked:
@@ -130,7 +130,7 @@ class Deployment(_Asked):
     @property
     def name(self) -> str | None:
         """Its name."""
-        return os.environ.get(DEPLOYMENT_VARIABLE) or None
+        return os.environ.get(ENV_DEPLOYMENT) or None
 
     id = name
 

@@ -204,6 +204,7 @@ def _env(
         names.ENV_ATTEMPT: str(attempt),
         names.ENV_RETRIES_LEFT: str(retries_left(deployment, run)),
         names.ENV_GRACE_SECONDS: str(deployment.grace_s),
+        names.ENV_DEPLOYMENT: deployment.name,
         names.ENV_ENTRYPOINT: code.entrypoint,
         names.ENV_CODE_DIR: code.directory,
         names.ENV_PARAMETERS: escape(parameters),
