@@ -52,7 +52,7 @@ def load_module_flow(entrypoint: str) -> Flow[Any, Any]:
     _extend_path(here / "module.py", here)
     try:
         spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError) as error:
+    except ModuleNotFoundError as error:
         raise CodeError("CodeNotFound", f"There is no module {name!r} here: {error}.") from error
     except Exception as error:  # a package above it failed
         _print_traceback(error)
@@ -175,7 +175,7 @@ def _place(trace: TracebackType | None, file: Path) -> str:
 def _user_frames(trace: TracebackType | None) -> Iterator[TracebackType]:
     while trace:
         name = trace.tb_frame.f_code.co_filename
-        if name != __file__ and not name.startswith("<frozen importlib"):
+        if name not in {__file__, importlib.__file__} and not name.startswith("<frozen importlib"):
             yield trace
         trace = trace.tb_next
 

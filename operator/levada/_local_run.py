@@ -33,8 +33,8 @@ def find_flow(entrypoint: str, *, prefect: bool = False) -> "Flow[..., Any]":
 
     if prefect:
         import levada.prefect  # noqa: F401  its import is what counts
-    path, colon, _ = entrypoint.rpartition(":")
-    if colon and path and not path.endswith(".py") and "/" not in path:
+    module = entrypoint.rpartition(":")[0]
+    if not module.endswith(".py") and all(part.isidentifier() for part in module.split(".")):
         return load_module_flow(entrypoint)
     return load_flow(entrypoint, Path.cwd())
 

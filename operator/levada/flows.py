@@ -117,8 +117,7 @@ class Flow(Decorated[P, R]):
         """Start runs of this flow by its schedules, in this process, until it is stopped; see `levada.serving.serve`."""
         from levada import serving
 
-        limit = options.pop("limit", None)
-        serving.serve(self.to_deployment(name or self.slug, **options), limit=limit)
+        serving.serve_flow(self, name or self.slug, **options)
 
     @classmethod
     def from_source(cls, source: Any, entrypoint: str) -> "Flow[..., Any]":

@@ -215,7 +215,8 @@ def _refuse(unknown: Mapping[str, Any], known: Iterable[str], owner: str, elsewh
 
 
 def _env(env: Mapping[str, str | None] | None, owner: str) -> dict[str, str]:
-    found = _texts({name: value for name, value in (env or {}).items() if value is not None}, "env", owner)
+    given = {name: value for name, value in env.items() if value is not None} if isinstance(env, Mapping) else env
+    found = _texts(given, "env", owner)
     for name in found:
         if not name or "=" in name:
             raise OptionError(f"{owner}: env has the name {name!r}; a name is not empty and has no '='")
@@ -224,7 +225,7 @@ def _env(env: Mapping[str, str | None] | None, owner: str) -> dict[str, str]:
     return found
 
 
-def _texts(values: Mapping[str, str] | None, option: str, owner: str) -> dict[str, str]:
+def _texts(values: Mapping[str, Any] | None, option: str, owner: str) -> dict[str, str]:
     if values is None:
         return {}
     if not isinstance(values, Mapping):
