@@ -1,7 +1,7 @@
 """Futures: what `.submit` gives back, to be waited for, asked for its result, or passed on to another task."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from levada.states import State
 
@@ -25,6 +25,12 @@ class Future(Generic[R_co]):
 
     def __init__(self, run: "TaskRun") -> None:
         self._run = run
+
+    def __reduce__(self) -> NoReturn:
+        """A future belongs to its process: it cannot be pickled."""
+        raise TypeError(
+            f"the future of {self._run.id} cannot be pickled or copied elsewhere; give its .result() instead"
+        )
 
     @property
     def run_id(self) -> str:
@@ -125,21 +131,21 @@ def as_completed(futures: Iterable[Future[R]], timeout: float | None = None) -> 
     """
     import time
     from functools import partial
-    from queue import Empty, SimpleQueue
+    from queue import SimpleQueue
+
+    from levada.engine.deadlines import waited
 
     every = list(dict.fromkeys(futures))
+    got: list[Future[R]] = []
     ended: SimpleQueue[Future[R]] = SimpleQueue()
     for future in every:
         future._run.when_done(partial(_put, ended, future))
     deadline = None if timeout is None else time.monotonic() + timeout
     for index in range(len(every)):
         left = None if deadline is None else max(0.0, deadline - time.monotonic())
-        try:
-            yield ended.get(timeout=left)
-        except Empty:
-            raise TimeoutError(
-                f"{len(every) - index} of {len(every)} task runs are not done after {timeout} s"
-            ) from None
+        if not waited(partial(_get, ended, got), left):
+            raise TimeoutError(f"{len(every) - index} of {len(every)} task runs are not done after {timeout} s")
+        yield got.pop()
 
 
 def resolve_futures_to_results(value: Any) -> Any:
@@ -164,6 +170,17 @@ def _told(fn: Callable[[Any], object], future: Future[Any]) -> None:
         from levada.logging import LOGGER
 
         LOGGER.error("a done callback of %s failed\n%s", future.run_id, text(error))
+
+
+def _get(ended: "SimpleQueue[Any]", got: list[Any], seconds: float) -> bool:
+    """Wait at most so many seconds (-1: for ever) for the next one that has ended; whether there was one."""
+    from queue import Empty
+
+    try:
+        got.append(ended.get(timeout=None if seconds < 0 else seconds))
+    except Empty:
+        return False
+    return True
 
 
 def _put(ended: "SimpleQueue[Any]", future: Future[Any], _run: object) -> None:

@@ -1,6 +1,6 @@
 """How a task is called: at once in the caller's thread, or submitted to where the flow's task runner says."""
 
-from collections.abc import Callable, Iterable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -40,7 +40,9 @@ def create(
     if wait_for is not None or dependencies.worth_a_look(args, kwargs):
         tolerated = set()
         sources = dependencies.find((*args, *kwargs.values(), wait_for), tolerated)
-        if wait_for is not None and len(tolerated) > 1:  # what must complete is not let off by being an argument as well
+        if (
+            wait_for is not None and len(tolerated) > 1
+        ):  # what must complete is not let off by being an argument as well
             let_off: set[int] = set()
             needed = set(map(id, dependencies.find((wait_for,), let_off)))
             tolerated -= needed - let_off
@@ -78,8 +80,7 @@ def create(
 def finish(run: TaskRun, return_state: bool) -> Any:
     """What the caller of a task gets."""
     if return_state:
-        if run.error is not None and not isinstance(run.error, Exception) and not isinstance(run.error, SystemExit):
-            raise run.error  # an interrupt is for everybody
+        _pass_on_interrupt(run)
         return run.state
     if run.position.state is TaskState.COMPLETED:
         return run.result()
@@ -143,7 +144,7 @@ def _blocked(run: TaskRun) -> bool:
 
 async def until_done(node: Node) -> None:
     """Wait for a run that a thread carries, without blocking the event loop."""
-    if node.over:
+    if node.is_over_here:
         return
     import asyncio
 
@@ -151,11 +152,16 @@ async def until_done(node: Node) -> None:
     ended = asyncio.Event()
 
     def wake(_node: Node) -> None:
-        if not loop.is_closed():
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(ended.set)
 
-    node.when_done(wake)
-    await ended.wait()
+    if node.when_done(wake):
+        return
+    try:
+        with threads.uncounted():
+            await ended.wait()
+    finally:
+        node.forget(wake)
 
 
 def submit(
@@ -172,7 +178,8 @@ def submit(
     future: Future[Any] = Future(run)
     if flow_run is None:
         _keep_until_exit(run)
-    if lane.inline and _run_inline(run):
+    if lane.inline:
+        _run_inline(run)
         return future
     job = partial(_work, run, copy_context())
     nodes = [source._run for source in run.sources or () if isinstance(source, Future)]
@@ -186,30 +193,39 @@ def submit(
     return future
 
 
-def _run_inline(run: TaskRun) -> bool:
-    """Run a submitted task here and now; whether that could be done.
+def _run_inline(run: TaskRun) -> None:
+    """Run a submitted task here and now.
 
     Not that of an async task under a running event loop: there, a thread carries it, and we wait.
     """
-    if run.task.is_async:
-        import asyncio
+    if not is_clear(run):
+        return
+    if not run.task.is_async:
+        run_here(run)
+        _pass_on_interrupt(run)
+        return
+    import asyncio
 
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            if is_clear(run):
-                asyncio.run(run_here_async(run))
-            return True
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(_run_inline_async(run))
+    else:
         run.lane = DEFAULT_LANE
         DEFAULT_LANE.pool.put(partial(_work, run, copy_context()))
         run.wait()
-        return True
-    if is_clear(run):
-        run_here(run)
+
+
+async def _run_inline_async(run: TaskRun) -> None:
+    await run_here_async(run)
+    _pass_on_interrupt(run)  # also to asyncio, which then knows that Ctrl-C was not swallowed
+
+
+def _pass_on_interrupt(run: TaskRun) -> None:
+    """What interrupted a run is meant for everybody around it."""
     error = run.error
     if error is not None and not isinstance(error, (Exception, SystemExit)):
-        raise error  # an interrupt is for everybody
-    return True
+        raise error
 
 
 def _work(run: TaskRun, context: Context) -> None:

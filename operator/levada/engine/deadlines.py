@@ -154,7 +154,7 @@ def _is_asleep(entry: _Entry) -> bool:
 # Code that holds a lock which other threads need, and is not safe against an exception at any instruction.
 _DELICATE_FUNCTIONS: Final = {
     threading.__file__: frozenset({"__enter__", "__exit__", "start", "set", "notify", "notify_all"}),
-    threads.__file__: frozenset({"put", "hurry", "uncounted"}),
+    threads.__file__: frozenset({"put", "hurry", "shift", "uncounted"}),
     signals.__file__: frozenset({"_raise"}),  # a handler that is about to raise something more important
     lost.__file__: frozenset({"_hook"}),
     __file__.replace("deadlines.py", "run.py"): frozenset({"on_signal"}),
@@ -232,6 +232,26 @@ def raise_if_passed() -> None:
     for entry in _entries.get(threading.get_ident(), ()):
         if entry.fired and not entry.finished:
             raise Expired
+
+
+def waited(take: Callable[[float], bool], timeout: float | None) -> bool:
+    """Wait in `take(seconds)`, where -1 is for ever, until it succeeds; whether it did within `timeout` seconds.
+
+    A pool puts another thread in the place of this one meanwhile. Where no signal can end the wait, it is made in steps, so that
+    a deadline of this thread can.
+    """
+    with threads.uncounted():
+        poll = poll_seconds()
+        if poll is None:
+            return take(-1 if timeout is None else max(0.0, timeout))
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = poll if end is None else min(poll, max(0.0, end - time.monotonic()))
+            if take(left):
+                return True
+            raise_if_passed()
+            if end is not None and time.monotonic() >= end:
+                return False
 
 
 def within(seconds: float, code: Callable[[], R], on_expiry: Callable[[], None] | None = None) -> R:

@@ -7,14 +7,17 @@ Submitted, or run by the runner, a generator is run to its end, and its result i
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from levada.engine import calls, deadlines
 from levada.engine import run as runs
-from levada.engine.machine import CALL, FINISH, START, Effect, Returned
+from levada.engine.machine import CALL, FINISH, START, Effect, Failure, Returned
 from levada.engine.node import pause, pause_async, raised, returned
 from levada.engine.run import FlowRun
 from levada.engine.taskrun import TaskRun
+from levada.engine.tracebacks import summary
+from levada.exceptions import LevadaError
 
 if TYPE_CHECKING:
     from levada.flows import Flow
@@ -92,15 +95,17 @@ def _items(run: Run, make: Callable[[], Any]) -> Iterator[Any]:
             continue
         number, given, asked = run.position.attempt, False, _Asked(run, make)
         try:
-            with run.guard():
+            with run.guard(), run.drained():
                 while not isinstance(item := asked.next(), _End):
                     given = True
-                    asked.sent = yield item
-                run.drain()
+                    try:
+                        asked.sent = yield item
+                    except Exception as error:  # noqa: BLE001  thrown in by the caller: it is meant for the code
+                        asked.thrown = error
             effect = returned(run, number, item.value)
         except GeneratorExit:
-            asked.close()
-            run.feed(LEFT_EARLY, number)
+            with _left(run, number):
+                asked.close()
             return
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the outcome: the caller raises it from the run
             effect = raised(run, number, error, final=given)
@@ -116,14 +121,14 @@ async def _items_async(run: Run, make: Callable[[], Any]) -> AsyncIterator[Any]:
         number, given, asked = run.position.attempt, False, _Asked(run, make)
         try:
             with run.guard():
-                while not isinstance(item := await asked.next_async(), _End):
-                    given = True
-                    yield item
-                await run.drain_async()
+                async with run.drained_async():
+                    while not isinstance(item := await asked.next_async(), _End):
+                        given = True
+                        yield item
             effect = returned(run, number, item.value)
         except GeneratorExit:
-            await asked.close_async()
-            run.feed(LEFT_EARLY, number)
+            with _left(run, number):
+                await asked.close_async()
             return
         except BaseException as error:  # noqa: BLE001  see above
             effect = raised(run, number, error, final=given)
@@ -131,7 +136,23 @@ async def _items_async(run: Run, make: Callable[[], Any]) -> AsyncIterator[Any]:
 
 def _begun(run: Run) -> Effect:
     """Start a run. Its items are handed out as they come, so there is nothing to recall or keep."""
+    if isinstance(run, TaskRun):
+        try:
+            run.take_name()
+        except LevadaError as error:
+            return run.feed(Failure(summary(error), final=True), error=error)
     return run.feed(START)
+
+
+@contextmanager
+def _left(run: Run, number: int) -> Iterator[None]:
+    """The end of a run whose items nobody asks for any more. What its code raises while it cleans up is its outcome."""
+    try:
+        yield
+    except BaseException as error:
+        raised(run, number, error, final=True)
+        raise
+    run.feed(LEFT_EARLY, number)
 
 
 class _Asked:
@@ -139,6 +160,7 @@ class _Asked:
 
     def __init__(self, run: Run, make: Callable[[], Any]) -> None:
         self.sent: Any = None
+        self.thrown: Exception | None = None
         self._run = run
         self._make = make
         self._source: Any = None
@@ -160,7 +182,8 @@ class _Asked:
             try:
                 if self._source is None:
                     self._source = self._make()
-                return self._source.send(self.sent)
+                thrown, self.thrown = self.thrown, None
+                return self._source.send(self.sent) if thrown is None else self._source.throw(thrown)
             except StopIteration as end:
                 return _End(end.value)
 

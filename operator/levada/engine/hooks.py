@@ -39,7 +39,7 @@ def _call(hook: Any, subject: Any, run: Any, state: State[Any]) -> None:
         from levada.notifications import message_for
 
         body_subject, body = message_for(subject.kind, subject.name, run.name, state)
-        hook.notify(body, subject=body_subject)
+        outcome_of(hook.notify(body, subject=body_subject))
         return
     outcome_of(hook(subject, run, state))
 

@@ -7,9 +7,10 @@ and a thread that comes too late changes nothing. `drive` and `drive_async` are 
 import logging
 import random
 import threading
-import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from levada.engine import clock, deadlines, threads
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 # destructor of user code may run anywhere.
 LOCK = threading.RLock()
 RETURNED = Returned()
+_HOOKED: ContextVar["Node | None"] = ContextVar("levada_hooked", default=None)  # whose hooks the caller is one of
 
 
 class Node:
@@ -68,6 +70,8 @@ class Node:
         "value",
     )
     kind: ClassVar[str] = "run"
+    # What cancelled the coroutine that carries it, if that is known.
+    interrupt: BaseException | None = None
 
     def __init__(
         self,
@@ -165,7 +169,7 @@ class Node:
             if after is before:
                 return effect
             self.value, self.error = value, error
-            self.timed_out = type(event) is Failure and event.late
+            self.timed_out = effect is FINISH and type(event) is Failure and event.late
             self.cached = type(event) is Recalled
             now = clock.now()
             if effect is FINISH:
@@ -179,11 +183,13 @@ class Node:
                 self._close()
                 if not hooks:
                     waiters = self._publish()
-        self.log(after)
-        if hooks:
-            self._call_hooks(hooks, effect)
-        for waiter in waiters or ():
-            waiter(self)
+        try:
+            self.log(after)
+            if hooks:
+                self._call_hooks(hooks, effect)
+        finally:
+            for waiter in waiters or ():
+                waiter(self)
         return effect
 
     def _close(self) -> None:
@@ -208,10 +214,12 @@ class Node:
         """Call hooks, then tell those who wait for the end, whatever the hooks do."""
         from levada.engine.hooks import call_hooks
 
+        token = _HOOKED.set(self)
         try:
             subject, run = self.hook_subject()
             call_hooks(hooks, subject, run, self.state, self.id)
         finally:
+            _HOOKED.reset(token)
             if effect is FINISH:
                 with LOCK:
                     waiters = self._publish()
@@ -241,6 +249,11 @@ class Node:
         """Whether it has ended."""
         return self.position.state in TERMINAL_TASK_STATES
 
+    @property
+    def is_over_here(self) -> bool:
+        """Whether the caller need not wait: it is over, or the caller is one of the hooks that it still waits for."""
+        return self.over or (self.is_done and _HOOKED.get() is self)
+
     def when_done(self, waiter: Callable[[Any], None]) -> bool:
         """Call `waiter(self)` at its end, in whatever thread that is; at once if it has ended.
 
@@ -258,7 +271,7 @@ class Node:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for its end, at most `timeout` seconds; whether it has come."""
-        if self.over:
+        if self.is_over_here:
             return True
         # A lock of its own for each who waits: an interrupt can leave nobody else waiting for ever.
         ended = threading.Lock()
@@ -269,17 +282,12 @@ class Node:
 
         if self.when_done(wake):
             return True
-        worker = threads.current_worker()
-        if worker is None:
-            came = _acquire(ended, timeout)
-        else:
-            with worker.pool.uncounted():
-                came = _acquire(ended, timeout)
+        came = deadlines.waited(partial(ended.acquire, True), timeout)
         if not came:
-            self._forget(wake)
+            self.forget(wake)
         return came
 
-    def _forget(self, waiter: Callable[[Any], None]) -> None:
+    def forget(self, waiter: Callable[[Any], None]) -> None:
         """Nobody waits there any more."""
         with LOCK:
             if self._waiters is not None and waiter in self._waiters:
@@ -324,21 +332,6 @@ def value_of(value: "Any | Stored") -> Any:
     """A run's value; read from storage if it is kept only there."""
     load = getattr(type(value), "levada_load", None)
     return value if load is None else load(value)
-
-
-def _acquire(done: threading.Lock, timeout: float | None) -> bool:
-    """Wait for a lock; where no signal can end the wait, in steps, so that a deadline of this thread can."""
-    poll = deadlines.poll_seconds()
-    if poll is None:
-        return done.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
-    end = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = poll if end is None else min(poll, max(0.0, end - time.monotonic()))
-        if done.acquire(timeout=left):
-            return True
-        deadlines.raise_if_passed()
-        if end is not None and time.monotonic() >= end:
-            return False
 
 
 def _late(node: Node) -> tuple[Failure, RunTimedOut]:
@@ -435,10 +428,7 @@ def _abandon(node: Node, number: int) -> Callable[[], None] | None:
 def drive(node: Node, effect: Effect) -> None:
     """Carry a run from an effect to its end, in this thread."""
     while effect is not FINISH:
-        if effect is CALL:
-            effect = attempt(node)
-        else:
-            effect = pause(node, effect)
+        effect = attempt(node) if effect is CALL else pause(node, effect)
 
 
 def pause(node: Node, effect: Effect) -> Effect:
@@ -509,5 +499,8 @@ async def run_here_async(node: Node) -> None:
         effect = await _aside(node.begin) if node.is_slow_to_end else node.begin()
         await drive_async(node, effect)
     except BaseException as error:
-        node.stop(describe(error), error)
+        cause = node.interrupt or error
+        node.stop(describe(cause), cause)
+        if cause is not error:
+            raise cause from error
         raise

@@ -6,14 +6,15 @@ A flow run below another one is a node of its run: it has a task report of its o
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from levada.context import FLOW_RUN, TAGS, TASK_RUN, FlowRunInfo
 from levada.engine import dependencies, outcome, parameters, prints, signals
 from levada.engine.calls import until_done
+from levada.engine.deadlines import TooLate
 from levada.engine.lanes import Lane
 from levada.engine.machine import Event, Failure, Position, Returned
 from levada.engine.node import LOCK, Node, run_here, run_here_async, value_of
@@ -98,23 +99,18 @@ class FlowRun(Node):
     # What a flow run does as a node.
     def invoke(self) -> Any:
         """Call the flow's function, then wait for the tasks that it submitted. A generator is run to its end."""
-        with self.inside():
+        with self.inside(), self.drained():
             value = self.flow.fn(*self.args, **self.kwargs)
-            if self.flow.is_generator:
-                value = list(value)
-            self.drain()
-            return value
+            return list(value) if self.flow.is_generator else value
 
     async def invoke_async(self) -> Any:
         """Await the flow's coroutine function, then the tasks that it submitted."""
         try:
             with self.inside():
-                if self.flow.is_generator:
-                    value: Any = [item async for item in self.flow.fn(*self.args, **self.kwargs)]
-                else:
-                    value = await self.flow.fn(*self.args, **self.kwargs)
-                await self.drain_async()
-                return value
+                async with self.drained_async():
+                    if self.flow.is_generator:
+                        return [item async for item in self.flow.fn(*self.args, **self.kwargs)]
+                    return await self.flow.fn(*self.args, **self.kwargs)
         except BaseException:
             if self.interrupt is not None:  # what cancelled this coroutine was a signal
                 raise self.interrupt from None
@@ -139,7 +135,7 @@ class FlowRun(Node):
 
     @contextmanager
     def guard(self) -> Iterator[None]:
-        """What becomes of its tasks when its code raises, and of the threads and workers at its end."""
+        """What becomes of its tasks when its code is interrupted, and of the threads and workers at its end."""
         if self.position.attempt > 1 and self.parent is None:
             with LOCK:
                 self.scope.reset()
@@ -147,16 +143,37 @@ class FlowRun(Node):
         try:
             yield
             cancel = False
-        except Exception as error:
-            self._stop_tasks(f"not run, because the flow failed: {summary(error)}", only_idle=True)
-            self.drain()
-            cancel = False
-            raise
         except BaseException as error:
-            self._stop_tasks(describe(self.interrupt or error))
+            cancel = not _is_failure(error)
+            if cancel:
+                self._stop_tasks(describe(self.interrupt or error))
             raise
         finally:
             self.lane.close(cancel=cancel)
+
+    @contextmanager
+    def drained(self) -> Iterator[None]:
+        """Its tasks are waited for at the end of its code. If that fails, those that have not begun do not begin any more."""
+        try:
+            yield
+        except BaseException as error:
+            if _is_failure(error):
+                self._stop_idle_tasks(error)
+                self.drain()
+            raise
+        self.drain()
+
+    @asynccontextmanager
+    async def drained_async(self) -> AsyncIterator[None]:
+        """As `drained`, without blocking the event loop."""
+        try:
+            yield
+        except BaseException as error:
+            if _is_failure(error):
+                self._stop_idle_tasks(error)
+                await self.drain_async()
+            raise
+        await self.drain_async()
 
     def _submitted(self) -> list[TaskRun]:
         with LOCK:
@@ -173,6 +190,9 @@ class FlowRun(Node):
         while runs := self._submitted():
             for run in runs:
                 await until_done(run)
+
+    def _stop_idle_tasks(self, error: BaseException) -> None:
+        self._stop_tasks(f"not run, because the flow failed: {summary(error)}", only_idle=True)
 
     def _stop_tasks(self, message: str, *, only_idle: bool = False) -> None:
         with LOCK:
@@ -258,6 +278,11 @@ class FlowRun(Node):
 
     def _said(self, position: Position) -> str:
         return f": {position.message}" if position.message and not self.scope.failed else ""
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Whether the code itself has failed, and was not interrupted."""
+    return isinstance(error, Exception) and not isinstance(error, TooLate)
 
 
 def made(flow: "Flow[Any, Any]", args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowRun:
@@ -429,7 +454,17 @@ async def call_async(
 def interrupted(run: FlowRun, error: BaseException) -> None:
     """Go on to finish only if the run has taken note of what interrupted it."""
     if not run.is_done or run.error is not error:
-        raise error
+        raise _for_caller(run, error) from None
+
+
+def _for_caller(run: FlowRun, error: BaseException) -> BaseException:
+    """An interrupt as the caller of a flow gets it.
+
+    If the program has been told to end, it is let end, with the exit code that the shell expects, after its own clean-up.
+    """
+    if not isinstance(error, TerminationSignal) or run.parent is not None:
+        return error
+    return KeyboardInterrupt() if error.signum == signal.SIGINT else SystemExit(128 + error.signum)
 
 
 def finish(run: FlowRun, return_state: bool) -> Any:
@@ -437,10 +472,7 @@ def finish(run: FlowRun, return_state: bool) -> Any:
     error = run.error
     if error is not None and not isinstance(error, Exception):
         trim(error)
-        if isinstance(error, TerminationSignal) and run.parent is None:
-            # The program was told to end: let it end, with the exit code that the shell expects, after its own clean-up.
-            raise (KeyboardInterrupt if error.signum == signal.SIGINT else SystemExit(128 + error.signum)) from None
-        raise error
+        raise _for_caller(run, error) from None
     if return_state:
         return run.state
     if run.position.state is TaskState.COMPLETED or is_state_collection(run.value):

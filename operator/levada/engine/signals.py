@@ -38,6 +38,7 @@ _WORDS = {
     "KeyboardInterrupt": "interrupted by Ctrl-C",
     "CancelledError": "cancelled by the code around it",
     "Expired": "stopped because the run around it took too long",
+    "TooLate": "stopped because the run around it took too long",
     "GeneratorExit": "its items were not asked for to the end",
 }
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -137,15 +137,25 @@ class TaskRun(Node):
         from levada.engine import keeping
 
         try:
-            if self.task.task_run_name is not None:
-                self._label = keeping.formatted(
-                    self.task.task_run_name, self.parameters(), flow_run=self.flow_run_info, task_run=self.info
-                )
+            self.take_name()
             self.plan = keeping.plan_for(self)
             found, value = (False, None) if self.plan is None else keeping.recall(self, self.plan)
         except Exception as error:  # noqa: BLE001  the user's cache_key_fn, template or storage may raise anything
             return self.feed(Failure(summary(error), final=True), error=error)
         return self.feed(Recalled(), value=value) if found else self.feed(START)
+
+    def take_name(self) -> None:
+        """Make the name that people call it by, if the task says how.
+
+        Raises:
+            CacheKeyError: that cannot be made.
+        """
+        template = self.task.task_run_name
+        if template is not None:
+            from levada.engine import keeping
+
+            names = self.parameters()
+            self._label = keeping.formatted(template, names, flow_run=self.flow_run_info, task_run=self.info)
 
     @property
     def _is_plain(self) -> bool:
@@ -219,11 +229,13 @@ class TaskRun(Node):
         """Nothing is below a task run that would have to be ended with it."""
         return nullcontext()
 
-    def drain(self) -> None:
+    def drained(self) -> AbstractContextManager[None]:
         """Nothing is below a task run that would have to be waited for."""
+        return nullcontext()
 
-    async def drain_async(self) -> None:
-        """As `drain`."""
+    def drained_async(self) -> AbstractAsyncContextManager[None]:
+        """As `drained`."""
+        return nullcontext()
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """What its function is called with: futures replaced by their results."""
@@ -401,7 +413,8 @@ def traceback_once(error: BaseException | None) -> str:
     """The traceback below a log line: once for each exception, and not for those that Levada raised itself."""
     if error is None or isinstance(error, LevadaError):
         return ""
-    if getattr(error, "_levada_logged", False):
+    said = vars(error)  # not by setattr, which the user's class may refuse
+    if "_levada_logged" in said:
         return ""
-    error._levada_logged = True  # type: ignore[attr-defined]  # every exception has a __dict__
+    said["_levada_logged"] = True
     return "\n" + text(error)

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -116,8 +116,7 @@ class ThreadPool:
                 del job  # its arguments must not live on while the thread is idle
                 if worker.abandoned:
                     worker.abandoned = False
-                    with self._lock:
-                        self._uncounted -= 1
+                    self.shift(-1)
         finally:
             worker.close()
             _workers.pop(ident, None)
@@ -146,14 +145,18 @@ class ThreadPool:
     @contextmanager
     def uncounted(self) -> Iterator[None]:
         """The calling worker waits for something: let another thread take its place meanwhile."""
-        with self._lock:
-            self._uncounted += 1
-        self.hurry()
+        self.shift(1)
         try:
             yield
         finally:
-            with self._lock:
-                self._uncounted -= 1
+            self.shift(-1)
+
+    def shift(self, threads: int) -> None:
+        """So many threads more (or less) do not count against the limit, because they wait."""
+        with self._lock:
+            self._uncounted += threads
+        if threads > 0:
+            self.hurry()
 
     def close(self) -> None:
         """Let the threads end once the queue is empty."""
@@ -168,11 +171,12 @@ class ThreadPool:
 class Worker:
     """What belongs to one thread of a pool."""
 
-    __slots__ = ("_loop", "abandoned", "pool")
+    __slots__ = ("_loop", "_waits", "abandoned", "pool")
 
     def __init__(self, pool: ThreadPool) -> None:
         self.pool = pool
         self.abandoned = False
+        self._waits = 0
         self._loop: Any = None
 
     @property
@@ -184,12 +188,23 @@ class Worker:
             self._loop = asyncio.Runner()
         return self._loop
 
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Its task waits for something. Several coroutines of one task may wait at once; that is still one thread."""
+        self._waits += 1
+        if self._waits == 1:
+            self.pool.shift(1)
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if not self._waits:
+                self.pool.shift(-1)
+
     def abandon(self) -> None:
         """Its task is over although its code still runs: let another thread take its place until it returns."""
         self.abandoned = True
-        with self.pool._lock:
-            self.pool._uncounted += 1
-        self.pool.hurry()
+        self.pool.shift(1)
 
     def close(self) -> None:
         """Close the event loop, if there is one."""
@@ -205,6 +220,12 @@ _shared_lock = threading.Lock()
 def current_worker() -> Worker | None:
     """The worker whose thread the caller is in."""
     return _workers.get(threading.get_ident())
+
+
+def uncounted() -> AbstractContextManager[None]:
+    """The caller waits for something; if it is a worker, another thread takes its place meanwhile."""
+    worker = current_worker()
+    return nullcontext() if worker is None else worker.uncounted()
 
 
 def shared_pool() -> ThreadPool:

@@ -25,7 +25,7 @@ def trim(error: BaseException) -> None:
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
-        current.__traceback__ = _without_ours(current.__traceback__)
+        current.with_traceback(_without_ours(current.__traceback__))  # assigning may be refused by the user's class
         current = current.__cause__ or current.__context__
 
 

@@ -462,3 +462,31 @@ def test_runs_in_many_threads_do_not_disturb_each_other():
     for thread in threads:
         thread.join()
     assert results == {x: 4 * x for x in range(20)}
+
+
+def test_a_failed_async_flow_waits_for_its_tasks_without_holding_up_the_loop():
+    begun, gate = threading.Event(), threading.Event()
+
+    @task
+    def held():
+        begun.set()
+        assert gate.wait(5), "the other flow could not go on"
+
+    @flow
+    async def failing():
+        held.submit()
+        await asyncio.to_thread(begun.wait, 5)
+        raise ValueError
+
+    @flow
+    async def other():
+        await asyncio.sleep(0.05)
+        gate.set()
+        return 1
+
+    async def both():
+        return await asyncio.gather(failing(), other(), return_exceptions=True)
+
+    error, value = asyncio.run(both())
+    assert isinstance(error, ValueError)
+    assert value == 1

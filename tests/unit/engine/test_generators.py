@@ -1,6 +1,8 @@
 """Flows and tasks that are generators."""
 
 import asyncio
+import threading
+import time
 
 import pytest
 
@@ -8,7 +10,7 @@ from levada import current_flow_run, current_task_run, flow, task
 from levada.context import FLOW_RUN, TASK_RUN
 from levada.engine.reporter import MemoryReporter
 from levada.engine.run import run_flow
-from levada.exceptions import ParameterError, RunTimedOut, UpstreamFailed
+from levada.exceptions import CacheKeyError, ParameterError, RunTimedOut, UpstreamFailed
 from levada.resources.phases import RunPhase, TaskState
 
 
@@ -241,3 +243,100 @@ def test_upstreams_are_waited_for():
         return [item async for item in acount(value.submit())]
 
     assert asyncio.run(g()) == [0, 1]
+
+
+def test_what_the_clean_up_raises_is_the_outcome():
+    reporter = MemoryReporter()
+
+    @task
+    def broken():
+        try:
+            yield 1
+        finally:
+            raise ValueError("no disk")
+
+    @task
+    async def abroken():
+        try:
+            yield 1
+        finally:
+            raise ValueError("no disk")
+
+    @flow
+    def f():
+        items = broken()
+        assert next(items) == 1
+        with pytest.raises(ValueError, match="no disk"):
+            items.close()
+
+    @flow
+    async def g():
+        items = abroken()
+        assert await anext(items) == 1
+        with pytest.raises(ValueError, match="no disk"):
+            await items.aclose()
+
+    run_flow(f, {}, reporter=reporter)
+    run_flow(g, {}, reporter=reporter)
+    assert {run_id: report.state for run_id, report in reporter.last.items()} == {
+        "broken-0": TaskState.FAILED,
+        "abroken-0": TaskState.FAILED,
+    }
+
+
+def test_what_the_caller_throws_in_arrives_in_the_code():
+    @task
+    def patient():
+        try:
+            yield 1
+        except KeyError:
+            yield "caught"
+
+    items = patient()
+    next(items)
+    assert items.throw(KeyError()) == "caught"
+    assert list(items) == []
+
+
+def test_a_generators_run_has_its_name():
+    reporter = MemoryReporter()
+
+    @task(task_run_name="count to {n}")
+    def named(n):
+        yield from range(n)
+
+    @task(task_run_name=lambda: "")
+    def nameless():
+        yield 1
+
+    @flow
+    def f():
+        with pytest.raises(CacheKeyError):
+            list(nameless())
+        return list(named(2))
+
+    assert run_flow(f, {}, reporter=reporter).value == [0, 1]
+    assert reporter.last["named-0"].name == "count to 2"
+
+
+def test_a_generator_flow_that_takes_too_long_does_not_wait_for_its_tasks():
+    gate, reporter = threading.Event(), MemoryReporter()
+
+    @task
+    def held():
+        gate.wait(10)
+
+    @flow(timeout_seconds=0.2)
+    def inner():
+        held.submit()
+        yield 1
+        time.sleep(5)
+
+    @flow
+    def f():
+        with pytest.raises(RunTimedOut):
+            list(inner())
+
+    run_flow(f, {}, reporter=reporter)
+    gate.set()
+    assert reporter.last["held-0"].state is TaskState.CANCELLED

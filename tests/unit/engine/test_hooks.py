@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+import time
+from dataclasses import dataclass
 
 import pytest
 
@@ -313,3 +315,119 @@ def test_reports_come_before_hooks():
 
     run_flow(f, {}, reporter=reporter)
     assert seen[0][-1][0] is RunPhase.COMPLETED
+
+
+def test_a_try_that_took_too_long_is_no_failure_while_a_retry_is_left():
+    calls, tries, reporter = [], [], MemoryReporter()
+
+    @task(retries=1, timeout_seconds=0.05, on_failure=[recorder(calls, "failed")])
+    def t():
+        tries.append(1)
+        if len(tries) == 1:
+            time.sleep(0.1)
+        return "made it"
+
+    @flow
+    def f():
+        return t.submit().result()
+
+    assert run_flow(f, {}, reporter=reporter).value == "made it"
+    assert len(tries) == 2
+    assert calls == []
+
+
+def test_the_state_between_two_tries_is_not_final():
+    seen = []
+
+    def condition(_task, run, _state):
+        asked.set()
+        return True
+
+    asked = threading.Event()
+
+    @task(retries=1, retry_delay_seconds=30, timeout_seconds=0.01, retry_condition_fn=condition)
+    def t():
+        time.sleep(0.05)
+
+    @flow
+    def f():
+        future = t.submit()
+        assert asked.wait(5)
+        while future.state.type is RunPhase.RUNNING:
+            time.sleep(0.001)
+        seen.append(future.state)
+        raise Boom
+
+    f(return_state=True)
+    assert seen[0].type is RunPhase.RETRYING
+    assert not seen[0].is_final()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_hook_may_ask_for_its_own_result(is_async):
+    seen, futures = [], []
+
+    def hook(_task, _run, _state):
+        seen.append(futures[0].result())
+
+    async def ahook(_task, _run, _state):
+        seen.append(await plain(futures[0]))
+
+    @task
+    async def plain(x):
+        return x
+
+    @task(on_completion=[ahook if is_async else hook])
+    def t():
+        assert begun.wait(5)
+        return 7
+
+    begun = threading.Event()
+
+    @flow
+    def f():
+        futures.append(t.submit())
+        begun.set()
+        futures[0].wait(5)
+
+    f()
+    assert seen == [7]
+
+
+def test_an_async_notification_is_awaited():
+    class Later(Block):
+        block_type = "test-later"
+        url: str
+
+        async def notify(self, body, subject=None):
+            await asyncio.sleep(0)
+            sent.append(subject)
+
+    sent = []
+
+    @flow(on_completion=[Later(url="x")])
+    def f(): ...
+
+    f()
+    assert len(sent) == 1
+
+
+def test_an_exception_that_cannot_be_changed_ends_its_run_all_the_same(caplog):
+    @dataclass(frozen=True)
+    class Frozen(Exception):  # noqa: N818  it is thrown, not explained
+        code: int = 1
+
+    @task
+    def t():
+        raise Frozen
+
+    @flow
+    def f():
+        future = t.submit()
+        with pytest.raises(Frozen):
+            future.result(timeout=5)
+        with pytest.raises(Frozen):
+            t()
+
+    f()
+    assert "Traceback" in caplog.text

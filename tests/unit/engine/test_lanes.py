@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from levada import flow, task
+from levada import as_completed, flow, task
+from levada.engine.lanes import Lane
 from levada.engine.run import run_flow
 from levada.exceptions import UpstreamFailed
 from levada.resources.phases import RunPhase
@@ -161,3 +162,91 @@ def test_a_flow_without_submitted_tasks_opens_nothing():
 
     assert f() == threading.get_ident()
     assert runner.ends == []
+
+
+@task
+async def passed_on(x):
+    return x
+
+
+@task
+def first_to_end():
+    return [future.result() for future in as_completed([thread.submit() for _ in range(3)])]
+
+
+@task
+async def awaited():
+    return await asyncio.gather(*[passed_on(thread.submit()) for _ in range(3)])
+
+
+@pytest.mark.parametrize("waits", [first_to_end, awaited])
+def test_a_pool_of_one_thread_does_not_wait_for_itself(waits):
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=1))
+    def f():
+        return waits.submit().result(timeout=5)
+
+    assert len(f()) == 3
+
+
+def test_a_deadline_ends_a_wait_for_whatever_ends_first():
+    gate = threading.Event()
+
+    @task
+    def held():
+        gate.wait(5)
+
+    @flow(timeout_seconds=0.1)
+    def f():
+        list(as_completed([held.submit()]))
+
+    states = []
+    carrier = threading.Thread(target=lambda: states.append(f(return_state=True)))  # no signal reaches it there
+    carrier.start()
+    carrier.join(4)
+    gate.set()
+    assert states[0].type is RunPhase.TIMED_OUT
+
+
+def test_an_inline_task_waits_for_what_others_run():
+    gate = threading.Event()
+
+    @task
+    def held():
+        assert gate.wait(5)
+        return 1
+
+    @flow(task_runner=SequentialTaskRunner())
+    async def inner(futures):
+        threading.Timer(0.05, gate.set).start()
+        return passed_on.submit(futures.pop()).result()
+
+    @flow
+    async def outer():
+        return await inner.with_options(validate_parameters=False)(Box(held.submit()))
+
+    assert asyncio.run(outer()) == 1
+
+
+class Box:
+    def __init__(self, content):
+        self.content = content
+
+    def pop(self):
+        return self.content
+
+
+def test_the_first_tasks_of_several_threads_share_one_pool():
+    lane = Lane(ThreadPoolTaskRunner(max_workers=2))
+    barrier, pools = threading.Barrier(4), set()
+
+    def look():
+        barrier.wait()
+        pools.add(lane.pool)
+
+    threads = [threading.Thread(target=look) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(pools) == 1
+    lane.close(cancel=False)

@@ -1,3 +1,4 @@
+import pickle
 import threading
 
 import pytest
@@ -114,3 +115,11 @@ def test_the_result_of_a_cancelled_task_says_so(gate, held):
         f()
     with pytest.raises(RunCancelled, match=r"task run waits-0 is Cancelled: not run, because the flow failed"):
         kept[1].result()
+
+
+def test_a_future_is_not_pickled():
+    @task
+    def t(): ...
+
+    with pytest.raises(TypeError, match=r"future of t-\d+ cannot be pickled"):
+        pickle.dumps(t.submit())

@@ -321,3 +321,93 @@ def test_a_signal_calls_the_hooks_of_what_it_ends(flow_name, signum, script):
     assert sorted(out.splitlines()) == sorted(
         ["cleaned up", f"{task_name} Cancelled", f"{flow_name} Cancelled", f"async {flow_name} Cancelled"]
     ), err
+
+
+MOMENTS = {
+    "the wait before a retry": """
+import asyncio
+
+@flow(retries=1, retry_delay_seconds=20)
+async def f():
+    print("started", flush=True)
+    raise ValueError
+
+asyncio.run(f())
+""",
+    "a hook": """
+import time
+
+def hook(*_):
+    print("started", flush=True)
+    time.sleep(20)
+
+@flow(on_completion=[hook])
+def f(): ...
+
+f()
+""",
+    "a hook of an async flow": """
+import asyncio, time
+
+def hook(*_):
+    print("started", flush=True)
+    time.sleep(1)
+
+@flow(on_completion=[hook])
+async def f(): ...
+
+asyncio.run(f())
+""",
+    "an async task that runs inline": """
+import asyncio
+from levada.task_runners import SequentialTaskRunner
+
+@task
+async def t():
+    print("started", flush=True)
+    await asyncio.sleep(20)
+
+@flow(task_runner=SequentialTaskRunner())
+def f():
+    t.submit()
+    print("went on", flush=True)
+
+f()
+""",
+}
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_signal_at_an_odd_moment_ends_the_script_as_well(moment, signum, script):
+    code, out, err = interrupt(script(MOMENTS[moment]), signum)
+    assert code in {128 + signum, -signal.SIGINT}, err
+    assert out == ""
+
+
+def test_ctrl_c_while_a_failed_flow_waits_for_its_tasks_ends_them(script):
+    code, out, err = interrupt(
+        script(
+            """
+import threading, time
+begun = threading.Event()
+
+@task
+def slow():
+    begun.set()
+    time.sleep(20)
+
+@flow
+def f():
+    slow.submit()
+    begun.wait()
+    print("started", flush=True)
+    raise ValueError
+"""
+            + RUN_FLOW.format(flow="f")
+        ),
+        signal.SIGINT,
+    )
+    assert code == 0, err
+    assert "Cancelled | terminated by SIGINT" in out
+    assert "('slow-0', 'Cancelled')" in out
