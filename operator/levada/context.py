@@ -171,3 +171,57 @@ def current_task_run() -> TaskRunInfo:
     if run is None:
         raise MissingContextError("there is no task run here; call this from a @task function while it runs")
     return TaskRunInfo(run)
+
+
+class FlowRunContext:
+    """The flow run around the caller, as older code asks for it: `get_run_context().flow_run.name`.
+
+    Attributes:
+        flow: the flow.
+        flow_run: what user code may know about its run.
+        parameters: the validated parameters, by name.
+    """
+
+    def __init__(self, run: "FlowRun") -> None:
+        self.flow = run.flow
+        self.flow_run = FlowRunInfo(run)
+        self.parameters = dict(run.parameters)
+
+    @classmethod
+    def get(cls) -> "FlowRunContext | None":
+        """That around the caller; None outside of a flow run."""
+        run = FLOW_RUN.get()
+        return None if run is None else cls(run)
+
+
+class TaskRunContext:
+    """The task run around the caller, as older code asks for it: `get_run_context().task_run.name`.
+
+    Attributes:
+        task: the task.
+        task_run: what user code may know about its run.
+        parameters: its arguments by name.
+    """
+
+    def __init__(self, run: "TaskRun") -> None:
+        self.task = run.task
+        self.task_run = TaskRunInfo(run)
+        self.parameters = run.parameters()
+
+    @classmethod
+    def get(cls) -> "TaskRunContext | None":
+        """That around the caller; None outside of a task run."""
+        run = TASK_RUN.get()
+        return None if run is None else cls(run)
+
+
+def get_run_context() -> FlowRunContext | TaskRunContext:
+    """The innermost run around the caller.
+
+    Raises:
+        MissingContextError: there is none.
+    """
+    context = TaskRunContext.get() or FlowRunContext.get()
+    if context is None:
+        raise MissingContextError("there is no run here; call this from a @flow or @task function while it runs")
+    return context

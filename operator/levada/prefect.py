@@ -18,7 +18,10 @@ from typing import Any, Final
 
 from levada.exceptions import NotSupported
 
-_STATES = "Scheduled Pending Running Retrying AwaitingRetry Paused Cancelling Completed Failed Crashed Cancelled State"
+_STATES = (
+    "AwaitingConcurrencySlot AwaitingRetry Cancelled Cancelling Completed Crashed Failed Late Paused Pending Retrying"
+    " Running Scheduled State StateGroup Suspended get_state_exception raise_state_exception"
+)
 _CACHE_POLICIES = (
     "CachePolicy CacheKeyFnPolicy CompoundCachePolicy DEFAULT FLOW_PARAMETERS FlowParameters INPUTS Inputs NO_CACHE NONE"
     " RUN_ID RunId TASK_SOURCE TaskSource"
@@ -59,7 +62,7 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
     "prefect.client.schemas.schedules": {"levada.schedules": _SCHEDULES},
     "prefect.concurrency.asyncio": {"levada.concurrency": "concurrency rate_limit=arate_limit"},
     "prefect.concurrency.sync": {"levada.concurrency": "concurrency rate_limit"},
-    "prefect.context": {"levada.context": "tags"},
+    "prefect.context": {"levada.context": "FlowRunContext TaskRunContext get_run_context tags"},
     "prefect.deployments": {"levada.deployments": "Deployment", "levada.serving": "serve"},
     "prefect.engine": {"levada.pausing": _PAUSING},
     "prefect.exceptions": {
@@ -73,7 +76,8 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
     "prefect.flows": {"levada.flows": "Flow flow", "levada.serving": "serve"},
     "prefect.futures": {
         "levada.futures": "DoneAndNotDoneFutures=DoneAndNotDone PrefectConcurrentFuture=Future PrefectFuture=Future"
-        " PrefectFutureList=FutureList PrefectTaskRunFuture=Future as_completed wait"
+        " PrefectFutureList=FutureList PrefectTaskRunFuture=Future as_completed resolve_futures_to_results"
+        " resolve_futures_to_states wait"
     },
     "prefect.infrastructure": {"levada.infrastructure": "KubernetesJob Process"},
     "prefect.infrastructure.kubernetes": {"levada.infrastructure": "KubernetesJob"},
@@ -98,7 +102,8 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
     "prefect.tasks": {"levada.caching": "task_input_hash", "levada.tasks": "Task exponential_backoff task"},
     "prefect.testing.utilities": {"levada.testing": "prefect_test_harness=levada_test_harness"},
     "prefect.transactions": {
-        "levada.transactions": "CommitMode IsolationLevel Transaction TransactionState get_transaction transaction"
+        "levada.transactions": "CommitMode IsolationLevel Transaction TransactionState atransaction get_transaction"
+        " transaction"
     },
     "prefect.utilities.annotations": {"levada.annotations": "allow_failure quote unmapped"},
     "prefect.variables": {"levada.variables": "Variable"},
@@ -127,7 +132,6 @@ _NO_SERVER = (
     "Levada has no server and no client of one: a run is a FlowRun in Kubernetes (kubectl get flowruns, levada runs)"
 )
 _START_RUN = "start a run with `levada deployment run NAME`, or create a FlowRun object"
-_INSIDE_RUN = "use levada.context.current_flow_run() and current_task_run(), or levada.runtime"
 _SETTINGS = "Levada is set by environment variables (LEVADA_HOME, LEVADA_LOGGING_LEVEL, ...)"
 _KUBERNETES_EVENTS = "watch FlowRuns with kubectl, or use the flow's hooks (on_failure=[...])"
 _OWN_CLIENT = "call the service's own Python client inside a @task"
@@ -151,9 +155,6 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.blocks.notifications.TwilioSMS": _URL,
     "prefect.client.orchestration": _NO_SERVER,
     "prefect.client.get_client": _NO_SERVER,
-    "prefect.context.FlowRunContext": _INSIDE_RUN,
-    "prefect.context.TaskRunContext": _INSIDE_RUN,
-    "prefect.context.get_run_context": _INSIDE_RUN,
     "prefect.deploy": "call flow.deploy() for each flow, or Deployment.build_from_flow(...).apply()",
     "prefect.deployments.DeploymentImage": "give the image's name as image='...'; build it with your own tools",
     "prefect.deployments.run_deployment": _START_RUN,
@@ -176,7 +177,6 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.task_runners.PrefectTaskRunner": _BACKGROUND,
     "prefect.task_runners.RayTaskRunner": _RAY,
     "prefect.task_worker": _BACKGROUND,
-    "prefect.transactions.atransaction": "use `with transaction(...)` inside the async flow",
     "prefect.workers": "there are no workers: the operator starts each run as a Kubernetes Job; `levada agent` serves a bare machine",
     "prefect_airbyte": _OWN_CLIENT,
     "prefect_aws.MinIOCredentials": "give S3Bucket the endpoint_url, aws_access_key_id and aws_secret_access_key",

@@ -195,3 +195,23 @@ def test_a_log_line_carries_its_traceback():
     text = levada_logging.RunFormatter().format(record)
     assert "| ERROR   | other | bad\nTraceback" in text
     assert text.endswith("ValueError: boom")
+
+
+def test_the_context_as_older_code_asks_for_it():
+    from levada.context import FlowRunContext, TaskRunContext, get_run_context
+
+    @task
+    def t(x, y=2):
+        context = get_run_context()
+        return context.task.name, context.task_run.name, context.parameters, FlowRunContext.get().flow.name
+
+    @flow
+    def f(n: int):
+        context = get_run_context()
+        assert TaskRunContext.get() is None
+        return context.flow.name, context.flow_run.flow_name, context.parameters, t(n)
+
+    assert f(1) == ("f", "f", {"n": 1}, ("t", "t-0", {"x": 1, "y": 2}, "f"))
+    assert FlowRunContext.get() is None
+    with pytest.raises(MissingContextError, match="there is no run here"):
+        get_run_context()
