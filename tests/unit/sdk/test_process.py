@@ -325,11 +325,11 @@ def test_a_signal_calls_the_hooks_of_what_it_ends(flow_name, signum, script):
 
 MOMENTS = {
     "the wait before a retry": """
-import asyncio
+import asyncio, threading
 
 @flow(retries=1, retry_delay_seconds=20)
 async def f():
-    print("started", flush=True)
+    threading.Timer(0.2, print, ("started",), {"flush": True}).start()
     raise ValueError
 
 asyncio.run(f())
