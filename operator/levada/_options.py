@@ -176,7 +176,7 @@ def storage_setting_of(value: object, owner: str) -> object:
 
 
 def template_of(value: object, option: str, owner: str, fn: Callable[..., Any]) -> Any:
-    """A name template: a text with {parameter}s, or a function without arguments.
+    """A name template: a text with {parameter}s, or a function of nothing or of `parameters`.
 
     Raises:
         OptionError: it is something else, or names a parameter that is not there.

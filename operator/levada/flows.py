@@ -19,7 +19,7 @@ class FlowOptions(SharedOptions, total=False):
 
     task_runner: Any
     validate_parameters: bool | None
-    flow_run_name: str | Callable[[], str] | None
+    flow_run_name: str | Callable[..., str] | None
 
 
 class Flow(Decorated[P, R]):
@@ -38,7 +38,7 @@ class Flow(Decorated[P, R]):
         log_prints: whether prints go to the run's log, those of its tasks too.
         persist_result: whether its result, and those of its tasks unless they say otherwise, are kept in storage.
         result_storage, result_serializer: where and how results are kept; also for its tasks.
-        flow_run_name: a template such as "etl of {date}", or a function.
+        flow_run_name: a template such as "etl of {date}", or a function, which may take `parameters`.
         hooks: what is called when a run starts or ends, by phase.
         is_async: whether its calls must be awaited.
     """

@@ -42,7 +42,7 @@ class TaskOptions(SharedOptions, total=False):
     cache_expiration: timedelta | None
     refresh_cache: bool | None
     result_storage_key: str | None
-    task_run_name: str | Callable[[], str] | None
+    task_run_name: str | Callable[..., str] | None
     on_rollback: Hooks
     on_commit: Hooks
 
@@ -68,7 +68,7 @@ class Task(Decorated[P, R]):
         persist_result: whether results are kept in storage; None: if something here needs it, or as the flow says.
         result_storage, result_serializer, result_storage_key: where, how and under which key they are kept.
         cache_result_in_memory: False: a kept result is read again when it is asked for, and takes no memory meanwhile.
-        task_run_name: a template such as "load {month}", or a function.
+        task_run_name: a template such as "load {month}", or a function, which may take `parameters`.
         hooks: what is called when a run starts or ends, by phase.
         is_async: whether its calls must be awaited.
     """

@@ -195,17 +195,18 @@ def formatted(
     flow_run: "FlowRunInfo | None",
     task_run: "TaskRunInfo | None" = None,
 ) -> str:
-    """A name template with its parameters filled in; of a function, what it returns.
+    """A name template with its parameters filled in; of a function, which may take `parameters`, what it returns.
 
     Raises:
         CacheKeyError: it cannot be filled in, or is no text.
     """
     try:
-        made = (
-            template()
-            if callable(template)
-            else template.format(**{"flow_run": flow_run, "task_run": task_run, "parameters": values, **values})
-        )
+        if not callable(template):
+            made = template.format(**{"flow_run": flow_run, "task_run": task_run, "parameters": values, **values})
+        elif "parameters" in parameters.signature_of(template).parameters:
+            made = template(parameters=values)
+        else:
+            made = template()
     except Exception as error:
         raise CacheKeyError(f"the template {template!r} cannot be filled in: {summary(error)}") from error
     if not isinstance(made, str) or not made:

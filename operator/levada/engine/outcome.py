@@ -30,7 +30,9 @@ def of_flow(value: Any) -> tuple[Event, Any]:
     if isinstance(value, Future):
         value = value.state
     elif isinstance(value, _COLLECTIONS) and any(isinstance(item, Future) for item in value):
-        value = type(value)(item.state if isinstance(item, Future) else item for item in value)
+        items = [item.state if isinstance(item, Future) else item for item in value]
+        kind: Any = type(value)
+        value = kind(*items) if hasattr(kind, "_fields") else kind(items)
     elif isinstance(value, dict) and any(isinstance(item, Future) for item in value.values()):
         value = {key: item.state if isinstance(item, Future) else item for key, item in value.items()}
     if isinstance(value, State):

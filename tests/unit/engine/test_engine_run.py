@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from typing import NamedTuple
 
 import pytest
 
@@ -490,3 +491,16 @@ def test_a_failed_async_flow_waits_for_its_tasks_without_holding_up_the_loop():
     error, value = asyncio.run(both())
     assert isinstance(error, ValueError)
     assert (value, went_on) == (1, [True])
+
+
+def test_futures_in_a_named_tuple_are_returned_as_states():
+    class Pair(NamedTuple):
+        left: object
+        right: object
+
+    @flow
+    def f():
+        return Pair(double.submit(2), 1)
+
+    pair = f()
+    assert (pair.left.result(), pair.right) == (4, 1)

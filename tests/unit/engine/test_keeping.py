@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from levada import flow, tags, task, transaction
+from levada import current_flow_run, flow, tags, task, transaction
 from levada.caching import DEFAULT, INPUTS, NO_CACHE, RUN_ID
 from levada.engine import clock
 from levada.engine.reporter import MemoryReporter
@@ -534,3 +534,21 @@ def test_no_extra_arguments_are_arguments_too():
 
     assert f(1) == (1, {})
     assert f(1, y=2) == (1, {})
+
+
+def test_a_function_that_makes_a_name_may_take_the_parameters():
+    def named(parameters):
+        return f"load {parameters['month']}"
+
+    reporter = MemoryReporter()
+
+    @task(task_run_name=named)
+    def load(month): ...
+
+    @flow(flow_run_name=named)
+    def f(month):
+        load(month)
+        return current_flow_run().name
+
+    assert run_flow(f, {"month": "May"}, reporter=reporter).value == "load May"
+    assert reporter.last["load-0"].name == "load May"
