@@ -145,7 +145,7 @@ class Decorated(Generic[P, R]):
             return self
         bound = copy(self)
         bound.fn = written.__get__(instance, owner)
-        bound._written = bound.fn
+        bound._written = bound.__wrapped__ = bound.fn
         return bound
 
     def __repr__(self) -> str:

@@ -427,3 +427,12 @@ def test_with_options_replaces_one_kind_of_key_by_the_other_and_keeps_hooks():
     made = t.with_options(on_commit=None, on_rollback=None)
     assert (made.commit_hooks, made.rollback_hooks) == ((print,), (print,))
     assert made.cache_policy == t.cache_policy
+
+
+def test_the_signature_of_a_method_is_that_of_its_call():
+    class Model:
+        @task
+        def fit(self, trips): ...
+
+    assert list(inspect.signature(Model().fit).parameters) == ["trips"]
+    assert list(inspect.signature(Model.fit).parameters) == ["self", "trips"]
