@@ -31,6 +31,7 @@ from levada.engine import lost, signals, threads
 R = TypeVar("R")
 
 _POLL_SECONDS: Final = 0.05
+_MAIN_POLL_SECONDS: Final = 0.5
 _AGAIN_SECONDS: Final = 0.002
 _MAX_DEFERRALS: Final = 100
 _SWEEP_EVERY: Final = 1024
@@ -220,11 +221,14 @@ def _fire_again(error: BaseException) -> None:
 
 
 def poll_seconds() -> float | None:
-    """How long a wait in this thread may block at a time; None: for ever, a signal ends it."""
-    entries = _entries.get(threading.get_ident())
-    if not entries or threading.current_thread() is threading.main_thread():
-        return None
-    return _POLL_SECONDS
+    """How long a wait in this thread may block at a time; None: for ever.
+
+    In the main thread a signal ends the wait, but not one that comes in the instant before the lock blocks: Python has noted it
+    then and acts on it after the wait. So that is made in steps too, in long ones.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return _MAIN_POLL_SECONDS
+    return _POLL_SECONDS if _entries.get(threading.get_ident()) else None
 
 
 def raise_if_passed() -> None:
@@ -237,8 +241,8 @@ def raise_if_passed() -> None:
 def waited(take: Callable[[float], bool], timeout: float | None) -> bool:
     """Wait in `take(seconds)`, where -1 is for ever, until it succeeds; whether it did within `timeout` seconds.
 
-    A pool puts another thread in the place of this one meanwhile. Where no signal can end the wait, it is made in steps, so that
-    a deadline of this thread can.
+    A pool puts another thread in the place of this one meanwhile. Where a deadline or a signal may have to end the wait, it is
+    made in steps.
     """
     with threads.uncounted():
         poll = poll_seconds()

@@ -107,6 +107,7 @@ from levada import flow, task
 from levada.task_runners import *
 
 HERE = Path(os.environ["LEVADA_TEST_MARK"])
+(HERE / "begun").touch()  # from here on, a signal meets the script and not Python's own start
 
 def note(flow, run, state):
     (HERE / "hook").write_text(f"{state.type.value}: {state.message}")
@@ -160,7 +161,9 @@ def test_signals_end_the_script_and_all_its_workers(runner, how, tmp_path):
 def test_a_signal_at_any_moment_leaves_nobody(seed, tmp_path):
     chance = random.Random(seed)
     with start(tmp_path, LONG, "processes", stderr=subprocess.PIPE) as script:
-        time.sleep(chance.uniform(0.05, 0.5))
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.45))
         signum = chance.choice([signal.SIGINT, signal.SIGTERM])
         script.send_signal(signum)
         _, err = script.communicate(timeout=20)
