@@ -123,7 +123,7 @@ class TaskRunInfo:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Its arguments by name, defaults filled in."""
+        """What the task was called with, by name, defaults filled in."""
         return self._run.parameters()
 
     @property

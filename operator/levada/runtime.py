@@ -12,7 +12,6 @@ from levada.context import FLOW_RUN, TASK_RUN, FlowRunInfo, TaskRunInfo
 from levada.resources.names import ENV_DEPLOYMENT
 
 
-
 class _Asked:
     """An object of which only properties are asked."""
 

@@ -462,5 +462,5 @@ def test_what_is_very_deep():
     for _ in range(100_000):
         deep = [deep]
     for name in NAMES:
-        with pytest.raises(SerializationError, match="[Rr]ecursion"):
+        with pytest.raises(SerializationError, match=r"[Rr]ecursion"):
             serializer_of(name).dumps(deep)
