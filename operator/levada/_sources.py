@@ -4,7 +4,7 @@ import ast
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from levada.exceptions import DeploymentError
 
@@ -72,35 +72,73 @@ def files_of(place: Place, *, image: bool = False) -> dict[str, str]:
     Raises:
         DeploymentError: one of them is in a folder below, cannot be read, or all together are too large.
     """
-    folder = place.file.parent
-    found: dict[str, str] = {}
-    waiting = [place.file]
-    while waiting:
-        file = waiting.pop()
-        if file.name in found:
-            continue
-        found[file.name] = _text(file)
-        for name in _imports(found[file.name], file):
-            if (folder / f"{name}.py").is_file() and name not in sys.stdlib_module_names:
-                waiting.append(folder / f"{name}.py")
-            elif (folder / name / "__init__.py").is_file() and not image:
-                raise DeploymentError(
-                    f"{file.name} imports the package {name!r} beside it, and a ConfigMap holds no folders; {_ELSEWHERE}"
-                )
+    modules, packages = _imported(place.file)
+    for package, importer in packages.items():
+        if not image:
+            raise DeploymentError(
+                f"{importer.name} imports the package {package.name!r} beside it, and a ConfigMap holds no folders; "
+                f"{_ELSEWHERE}"
+            )
+    found = {file.name: text for file, text in modules.items()}
+    for name in found:
+        if not _BARE_NAME.fullmatch(name):
+            raise DeploymentError(f"{name!r} cannot be kept in a cluster: rename it to letters, digits, '-' and '_'")
     size = sum(len(text.encode()) for text in found.values())
     if size > MAX_CONFIG_MAP_BYTES:
         raise DeploymentError(f"the flow's code takes {size} bytes, too many for a ConfigMap; {_ELSEWHERE}")
     return found
 
 
-_ELSEWHERE = (
+def tree_of(place: Place) -> dict[str, bytes]:
+    """The flow's file, and the modules and whole packages beside it that it imports, by their paths. Nothing else travels.
+
+    Raises:
+        DeploymentError: one of them cannot be read.
+    """
+    modules, packages = _imported(place.file)
+    found = {file.name: text.encode() for file, text in modules.items()}
+    for package in packages:
+        for file in sorted(package.rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                found[file.relative_to(place.file.parent).as_posix()] = file.read_bytes()
+    return dict(sorted(found.items()))
+
+
+def _imported(start: Path) -> tuple[dict[Path, str], dict[Path, Path]]:
+    """The texts of the modules beside a file that it imports, itself first; and the packages there, with who imports them."""
+    modules: dict[Path, str] = {}
+    packages: dict[Path, Path] = {}
+    waiting = [start]
+    while waiting:
+        file = waiting.pop()
+        if file in modules:
+            continue
+        modules[file] = _text(file)
+        for name in _imports(modules[file], file):
+            module, package = start.parent / f"{name}.py", start.parent / name
+            if name in sys.stdlib_module_names:
+                continue
+            if (package / "__init__.py").is_file():
+                if package not in packages:
+                    packages[package] = file
+                    waiting += _beyond(package)
+            elif module.is_file():
+                waiting.append(module)
+    return modules, packages
+
+
+def _beyond(package: Path) -> list[Path]:
+    """Modules beside a package that the package's own files import."""
+    names = {name for file in package.rglob("*.py") for name in _imports(_text(file), file)}
+    return [module for name in sorted(names) if (module := package.parent / f"{name}.py").is_file()]
+
+
+_ELSEWHERE: Final = (
     "put it into the image (image='...' with path='/folder/in/the/image'), or into a bucket (storage=S3.load('...'))"
 )
 
 
 def _text(file: Path) -> str:
-    if not _BARE_NAME.fullmatch(file.name):
-        raise DeploymentError(f"{file.name!r} cannot be kept in a cluster: rename it to letters, digits, '-' and '_'")
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

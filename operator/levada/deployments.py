@@ -34,8 +34,8 @@ _ABSENT = {
     "webserver": "a served deployment has no web server",
     "push": "build and push the image with your own tools, and name it as image='...'",
 }
-# What Prefect asks and what has one answer here: however a flow was imported, it is its file that travels.
-_MEANINGLESS = ("entrypoint_type", "version_type")
+# What Prefect asks and what has one answer here: the flow's file travels with what it imports, and nothing else.
+_MEANINGLESS = ("entrypoint_type", "version_type", "ignore_file")
 
 
 class Deployment:
@@ -60,7 +60,6 @@ class Deployment:
         is_schedule_active: False suspends the schedules.
         paused: start no runs for now.
         enforce_parameter_schema: whether the cluster refuses parameters that do not fit the flow's signature.
-        ignore_file: patterns of files that are not uploaded to the storage; `.levadaignore` beside the flow without it.
         skip_upload: leave the storage as it is.
 
     Raises:
@@ -89,7 +88,6 @@ class Deployment:
         is_schedule_active: bool | None = None,
         paused: bool | None = None,
         enforce_parameter_schema: bool = True,
-        ignore_file: str | Path | None = None,
         skip_upload: bool = False,
     ) -> None:
         from levada import _parameter_schema as schemas
@@ -108,11 +106,10 @@ class Deployment:
             schemas.parameters_for(flow, each.parameters)
         self.parameter_schema = schemas.schema_of(flow) if enforce_parameter_schema else None
         self.work_queue_name = _queue(work_queue_name or work_pool_name or DEFAULT_QUEUE)
-        self.storage = storage
+        self.storage = _storage(storage)
         self.path = path
         self.paused = bool(paused)
         self.schedules_active = is_schedule_active is not False
-        self.ignore_file = ignore_file
         self.skip_upload = skip_upload
         self.place = _sources.place_of(flow, entrypoint)
         if path is not None and storage is not None:
@@ -203,7 +200,12 @@ class Deployment:
         from levada import _apply
 
         self.skip_upload = self.skip_upload or not upload
-        return _apply.apply(self.to_resources(), self.infrastructure.namespace)
+        resources = self.to_resources()
+        if self.storage is not None:
+            from levada._code_storage import secrets_of
+
+            resources = [*secrets_of(self), *resources]
+        return _apply.apply(resources, self.infrastructure.namespace)
 
     def __repr__(self) -> str:
         return f"<Deployment {self.name!r} of flow {self.flow.name!r}>"
@@ -295,6 +297,12 @@ def _infrastructure(given: object) -> Infrastructure:
     if isinstance(given, Infrastructure):
         return given
     raise DeploymentError(f"infrastructure={given!r} must be Process() or KubernetesJob(...) of levada.infrastructure")
+
+
+def _storage(given: Any) -> Any:
+    from levada import _code_storage
+
+    return None if given is None else _code_storage.block_of(given)
 
 
 def _overlaid(given: Any, variables: Mapping[str, Any]) -> Any:

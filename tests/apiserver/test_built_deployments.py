@@ -125,3 +125,70 @@ def test_a_flow_of_several_files_is_deployed_from_python(person):
     assert set(code["data"]) == {"flow.py", "helper.py"}
     person.levada("deployment", "run", "adds", "--name", "sum", "--watch")
     assert person.get("fr", "sum")["status"]["result"] == "42"
+
+
+IN_A_BUCKET = """
+from levada import flow
+from levada.filesystems import S3
+import helper
+
+@flow
+def fetched(x: int = 1) -> int:
+    return helper.add(x, 1)
+
+if __name__ == "__main__":
+    block = S3(
+        bucket_path="flow-code/project", aws_access_key_id="testing", aws_secret_access_key="hush-hush-testing",
+        endpoint_url="{url}", region_name="us-east-1",
+    )
+    block.save("flow-code", overwrite=True)
+    fetched.deploy("fetched", storage=S3.load("flow-code"), parameters={{"x": 41}})
+"""
+
+
+@pytest.fixture
+def bucket():
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    keys = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=url, **keys)
+    client.create_bucket(Bucket="flow-code")
+    yield url
+    client.close()
+    server.stop()
+
+
+def test_a_run_fetches_its_code_from_a_bucket(person, bucket):
+    (person.folder / "flow.py").write_text(IN_A_BUCKET.format(url=bucket))
+    (person.folder / "helper.py").write_text("def add(x, y):\n    return x + y\n")
+    assert "secret/s3-flow-code, flow/fetched" in person.python("flow.py")
+    source = person.get("flow", "fetched")["spec"]["source"]["s3"]
+    assert (source["bucket"], source["secretRef"]) == ("flow-code", {"name": "s3-flow-code"})
+    person.levada("deployment", "run", "fetched", "--name", "far", "--watch")
+    assert person.get("fr", "far")["status"]["result"] == "42"
+    assert "hush-hush" not in person.kubectl("-n", person.namespace, "get", "flow,fdep,fr,jobs,pods", "-o", "yaml")
+
+
+WRITTEN_FOR_PREFECT = """
+from prefect import flow, task
+
+@task
+def double(x: int) -> int:
+    return 2 * x
+
+@flow
+def doubled(x: int = 21) -> int:
+    return double.submit(x).result()
+"""
+
+
+def test_a_file_written_for_prefect_is_built_and_run_as_it_is(person):
+    (person.folder / "theirs.py").write_text(WRITTEN_FOR_PREFECT)
+    person.levada("deployment", "build", "--prefect", "theirs.py:doubled", "-n", "doubled", "--apply")
+    person.levada("deployment", "run", "doubled", "--name", "twice", "--watch")
+    assert person.get("fr", "twice")["status"]["result"] == "42"

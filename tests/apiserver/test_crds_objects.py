@@ -37,6 +37,7 @@ def flow_run(**spec):
 
 GOOD = {
     "a flow in a ConfigMap": flow(source={"configMap": {"name": "code"}}),
+    "a flow in a bucket": flow(entrypoint="etl/flow.py:main", source={"s3": {"bucket": "flow-code", "path": "a/b", "endpointUrl": "http://minio:9000", "region": "x", "secretRef": {"name": "keys"}}}),
     "a flow in a folder of the image": flow(entrypoint="flows/etl/flow.py:main", source={"image": {"path": "/app"}}),
     "a flow with all it can say": flow(description="d", version="1.2", parameterSchema={"type": "object", "any": {"thing": 1}}),
     "a function with an underscore": flow(entrypoint="my-flow_1.py:_main2"),
@@ -58,7 +59,7 @@ GOOD = {
 }  # fmt: skip
 
 ONE_SOURCE = (
-    "a Flow has exactly one source: inline (the code itself), configMap (its keys are files) or image (a path in it)"
+    "a Flow has exactly one source: inline (the code itself), configMap (its keys are files), image (a path in it) or s3 (a folder in a bucket)"
 )
 ONE_TIME = "a Schedule has exactly one of cron, intervalSeconds and rrule: keep one and remove the others"
 ENTRYPOINT = "entrypoint is a Python file and a function in it, as path.py:function, for example flow.py:main"
@@ -74,6 +75,8 @@ BAD = {
     "a ConfigMap's file in a folder": (flow(entrypoint="a/flow.py:main", source={"configMap": {"name": "c"}}), BARE),
     "a ConfigMap's file with a space": (flow(entrypoint="a flow.py:main", source={"configMap": {"name": "c"}}), BARE),
     "inline code that is too long": (flow(source={"inline": "x" * 262145}), "spec.source.inline: Too long: may not be more than 262144"),
+    "a bucket in capital letters": (flow(source={"s3": {"bucket": "FLOWS"}}), "spec.source.s3.bucket"),
+    "a service without a scheme": (flow(source={"s3": {"bucket": "flows", "endpointUrl": "minio:9000"}}), "spec.source.s3.endpointUrl"),
     "an unknown source": (flow(source={"git": "x"}), 'unknown field "spec.source.git"'),
     "no flowRef": (("Deployment", {}), "spec.flowRef: Required value"),
     "a flowRef that is text": (("Deployment", {"flowRef": "etl"}), "spec.flowRef"),

@@ -103,7 +103,8 @@ def code_of(facts: RunFacts, pin: Pin) -> Code:
     if earlier is not None and (flow is None or flow.generation != pin.generation):
         return Code(pin.name, earlier.entrypoint, earlier.code_dir, pin.code_config_map)
     entrypoint = flow.entrypoint if flow is not None else ""
-    directory = CODE_DIR if pin.code_config_map else (flow.image_path if flow is not None else "") or "."
+    elsewhere = (flow.remote or flow.image_path) if flow is not None else ""
+    directory = CODE_DIR if pin.code_config_map else elsewhere or "."
     return Code(pin.name, entrypoint, directory, pin.code_config_map)
 
 

@@ -1,7 +1,7 @@
 """What to do about a Flow: check its code as far as it can be seen, keep each version of inline code in a ConfigMap.
 
 A run mounts the version it began with, so a ConfigMap is immutable, named after its content, and stays while an unfinished run
-names it. Code in an image cannot be looked at from here; it is the runner that says what is wrong with it.
+names it. Code in an image or a bucket is not looked at from here; it is the runner that says what is wrong with it.
 """
 
 import hashlib
@@ -118,6 +118,12 @@ def split_entrypoint(entrypoint: str) -> tuple[str, str]:
 def _verdict(flow: FlowView, code: Code) -> Verdict:
     if code.reason:
         return Verdict(ok=False, reason=code.reason, message=code.message)
+    if flow.remote:
+        return Verdict(
+            ok=True,
+            reason="CodeInBucket",
+            message="The code is in a bucket; it is fetched and checked when a run starts.",
+        )
     if flow.image_path:
         return Verdict(
             ok=True, reason="CodeInImage", message="The code is in the image; it is checked when a run starts."

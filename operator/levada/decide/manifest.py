@@ -16,6 +16,7 @@ from levada.decide.retries import retries_left
 from levada.decide.times import stamp
 from levada.resources import names
 from levada.resources.kinds import FLOW_RUNS, JOBS
+from levada.resources.sources import read_url
 
 Manifest = dict[str, Any]
 
@@ -33,7 +34,7 @@ _APPENDED: Final = frozenset({"tolerations", "envFrom"})
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Where the runner finds the flow: a ConfigMap that is mounted, or a folder of the image."""
+    """Where the runner finds the flow: a ConfigMap that is mounted, a folder of the image, or one of a bucket (as a URL)."""
 
     flow: str
     entrypoint: str
@@ -191,6 +192,9 @@ def _container(
     for field in ("imagePullPolicy", "resources", "envFrom"):
         if infrastructure.get(field):
             container[field] = infrastructure[field]
+    remote = read_url(code.directory)
+    if remote is not None and remote.secret:
+        container["envFrom"] = [{"secretRef": {"name": remote.secret}}, *container.get("envFrom", ())]
     return container
 
 

@@ -19,6 +19,7 @@ from levada.decide.facts import (
     ScheduleView,
 )
 from levada.decide.times import parse
+from levada.resources import sources
 from levada.resources.names import (
     ANNOTATION_RUN_UID,
     CONTAINER_NAME,
@@ -161,6 +162,7 @@ def flow_view(obj: Object) -> FlowView:
         inline=source.get("inline"),
         config_map=(source.get("configMap") or _EMPTY).get("name", ""),
         image_path=(source.get("image") or _EMPTY).get("path", ""),
+        remote=sources.url_of(sources.place_of(source["s3"])) if source.get("s3") else "",
         parameter_schema=spec.get("parameterSchema"),
         status=obj.get("status") or _EMPTY,
         deleting="deletionTimestamp" in meta,

@@ -18,8 +18,28 @@ class ImageSource(Model):
     )
 
 
+class S3Source(Model):
+    """A folder in a bucket. Runs need levada[s3]."""
+
+    bucket: str = Field(
+        min_length=3, max_length=63, pattern="^[a-z0-9][-.a-z0-9]*[a-z0-9]$", description="Name of the bucket."
+    )
+    path: str | None = Field(None, max_length=1024, description="Folder in the bucket; its top when absent.")
+    endpoint_url: str | None = Field(
+        None,
+        max_length=1024,
+        pattern="^https?://[^?#]+$",
+        description="Address of a service other than AWS, for example http://minio:9000.",
+    )
+    region: str | None = Field(None, max_length=64, description="Region of the bucket.")
+    secret_ref: ObjectRef | None = Field(
+        None,
+        description="Secret in this namespace whose keys become variables of the run: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY. The pod's own rights count when absent.",
+    )
+
+
 class FlowSource(Model):
-    """Where the code is: exactly one of inline, configMap and image."""
+    """Where the code is: exactly one of inline, configMap, image and s3."""
 
     inline: str | None = Field(
         None,
@@ -31,6 +51,7 @@ class FlowSource(Model):
         None, description="A ConfigMap in this namespace: its keys are file names, its values the files."
     )
     image: ImageSource | None = Field(None, description="A folder in the image that the Deployment runs.")
+    s3: S3Source | None = Field(None, description="A folder in a bucket, which each run fetches.")
 
 
 class FlowSpec(Model):
@@ -41,7 +62,7 @@ class FlowSpec(Model):
         max_length=512,
         description="File and function, as path.py:function. With inline code or a ConfigMap the path is a bare file name.",
     )
-    source: FlowSource = Field(description="Where the code is: exactly one of inline, configMap and image.")
+    source: FlowSource = Field(description="Where the code is: exactly one of inline, configMap, image and s3.")
     description: str | None = Field(None, max_length=4096, description="What the flow does, for people.")
     version: str | None = Field(None, max_length=128, description="The author's own version of the code, for people.")
     parameter_schema: dict[str, Any] | None = Field(

@@ -23,7 +23,7 @@ from levada.resources.deployment import (
     RetryPolicy,
     Toleration,
 )
-from levada.resources.flow import Flow, FlowSource, FlowSpec, FlowStatus, ImageSource
+from levada.resources.flow import Flow, FlowSource, FlowSpec, FlowStatus, ImageSource, S3Source
 from levada.resources.flowrun import (
     Attempt,
     Diagnosis,
@@ -72,6 +72,7 @@ __all__ = [
     "Resource",
     "ResourceRequirements",
     "RetryPolicy",
+    "S3Source",
     "Schedule",
     "ScheduleSpec",
     "ScheduleStatus",

@@ -109,15 +109,15 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 fieldPath=".entrypoint",
             ),
             rule(
-                "has(self.source.image) || !self.entrypoint.matches('[^-._a-zA-Z0-9:]')",
+                "has(self.source.image) || has(self.source.s3) || !self.entrypoint.matches('[^-._a-zA-Z0-9:]')",
                 "inline code and a ConfigMap hold bare files: the entrypoint's file is a name of letters, digits, '-', '_' and '.', for example flow.py:main, in no folder",
                 fieldPath=".entrypoint",
             ),
         ],
         "spec.source": [
             exactly_one(
-                ("inline", "configMap", "image"),
-                "a Flow has exactly one source: inline (the code itself), configMap (its keys are files) or image (a path in it)",
+                ("inline", "configMap", "image", "s3"),
+                "a Flow has exactly one source: inline (the code itself), configMap (its keys are files), image (a path in it) or s3 (a folder in a bucket)",
             )
         ],
     },

@@ -6,6 +6,7 @@ Every way out of the middle is an `Outcome`, so there is one ending for a flow t
 a defect of ours. The exit code is 0 if and only if the flow completed, and 143 if the process was told to stop before.
 """
 
+import importlib.util
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from levada.resources import names
 from levada.resources.phases import RunPhase
 from levada.runner.api import NotAllowed, RunApi
 from levada.runner.code import CodeError, load_flow
+from levada.runner.fetch import fetched
 from levada.runner.outcome import Outcome, failed, interrupted, outcome_of, termination_message, with_retry
 from levada.runner.process import exit_soon, prepare_output, started_at
 from levada.runner.report import ClusterReporter
@@ -135,7 +137,9 @@ class Attempt:
         settings, reporter = self._settings, self._reporter
         reporter.start()
         loading = time.perf_counter()
-        flow = load_flow(settings.entrypoint, settings.code_dir)
+        if importlib.util.find_spec("prefect") is None:
+            import levada.prefect  # noqa: F401  so that files written for Prefect run here as they are
+        flow = load_flow(settings.entrypoint, fetched(settings.code_dir))
         loaded = time.perf_counter()
         reporter.stage("importSeconds", self._boot_seconds + loaded - loading)
         try:

@@ -27,7 +27,8 @@ class Settings:
     node: str
     attempt: int
     entrypoint: str
-    code_dir: Path
+    # A folder of the pod, or one of a bucket as a URL.
+    code_dir: str
     parameters_json: str
     # How often the operator would still try again if the flow itself fails.
     retries_left: int
@@ -61,7 +62,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         node=env.get(names.ENV_NODE, ""),
         attempt=_number(env, names.ENV_ATTEMPT, least=1),
         entrypoint=env[names.ENV_ENTRYPOINT],
-        code_dir=Path(env.get(names.ENV_CODE_DIR) or "."),
+        code_dir=env.get(names.ENV_CODE_DIR) or ".",
         parameters_json=env.get(names.ENV_PARAMETERS) or "{}",
         retries_left=_number(env, names.ENV_RETRIES_LEFT, default=0),
         api_host=env[_API_HOST],

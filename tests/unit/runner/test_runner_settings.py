@@ -14,7 +14,7 @@ ENV = {
 
 def test_defaults() -> None:
     settings = settings_from(ENV)
-    assert (settings.code_dir, settings.parameters_json, settings.retries_left) == (Path(), "{}", 0)
+    assert (settings.code_dir, settings.parameters_json, settings.retries_left) == (".", "{}", 0)
     assert (settings.created_at, settings.grace_seconds, settings.api_port) == (None, 30.0, 443)
     assert settings.service_account_dir == Path("/var/run/secrets/levada.dev/serviceaccount")
     assert settings.termination_log == Path("/dev/termination-log")
@@ -26,7 +26,7 @@ def test_everything_told() -> None:
         "LEVADA_CREATED_AT": "2026-01-02T03:04:05.5Z", "LEVADA_RUN_UID": "u", "LEVADA_NODE": "n",
     }  # fmt: skip
     settings = settings_from(ENV | told)
-    assert (settings.code_dir, settings.parameters_json, settings.retries_left) == (Path("/code"), '{"n": 1}', 2)
+    assert (settings.code_dir, settings.parameters_json, settings.retries_left) == ("/code", '{"n": 1}', 2)
     assert settings.created_at == datetime(2026, 1, 2, 3, 4, 5, 500000, tzinfo=UTC)
     assert (settings.run_uid, settings.node, settings.grace_seconds) == ("u", "n", 5.0)
 

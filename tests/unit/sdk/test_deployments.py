@@ -18,6 +18,7 @@ from levada._parameter_schema import schema_of
 from levada.decide.json_schema import violations
 from levada.deployments import Deployment, deploy, to_deployment
 from levada.exceptions import DeploymentError, LevadaError, NotSupported, OptionError, ParameterError, ScheduleError
+from levada.filesystems import LocalFileSystem
 from levada.infrastructure import KubernetesJob, Process
 from levada.resources.names import MAX_INLINE_CODE_CHARS
 from levada.schedules import Cron, CronSchedule, IntervalSchedule
@@ -221,7 +222,7 @@ def test_names_as_prefect_says_them(module):
         ("entrypoint", lambda m: Deployment(m.etl, "a", entrypoint="flow.etl"), DeploymentError, ["path.py:function"]),
         ("a file that is not there", lambda m: Deployment(m.etl, "a", entrypoint="no.py:etl"), DeploymentError, ["no.py"]),
         ("inside a function", lambda m: Deployment(m.maker(), "a"), DeploymentError, ["inside maker", "top of a file"]),
-        ("two places", lambda m: Deployment(m.etl, "a", path="/a", storage=object()), DeploymentError, ["not both"]),
+        ("two places", lambda m: Deployment(m.etl, "a", path="/a", storage=LocalFileSystem(basepath="/x")), DeploymentError, ["not both"]),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused_when_it_is_built(module, case, make, error, words):
