@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
+SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down install check format test test-unit test-apiserver test-chaos bench-operator bench-engine coverage crds constraints clean
@@ -71,8 +72,9 @@ bench-operator: install ## FlowRuns beside bare Jobs on kwok nodes
 bench-engine: install ## The engine beside Prefect, in one go
 	@$(BIN)/python bench/engine.py
 
-coverage: install ## Branch coverage of the engine and the SDK by the unit tests, at least 95 %
-	@$(PYTEST) -n 2 --dist loadfile tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/runner tests/unit/prefect tests/unit/flows --cov=levada --cov-branch --cov-report= -q
+coverage: install ## Branch coverage of the engine and the SDK by their unit tests, at least 95 %
+	@rm -f .coverage .coverage.*
+	@$(PYTEST) -n 2 --dist loadfile -q --cov --cov-report= $(SDK_TESTS)
 	@$(BIN)/coverage report --include='operator/levada/*.py,operator/levada/engine/*,operator/levada/storage/*' --show-missing --skip-covered --fail-under=95
 
 constraints: ## Renew constraints.txt from the newest versions that pyproject allows

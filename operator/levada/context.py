@@ -128,7 +128,7 @@ class TaskRunInfo:
 
     @property
     def tags(self) -> frozenset[str]:
-        """Its tags: the task's, and those of `with tags(...)` around it."""
+        """Those of its task, and those given by a `with` block around it."""
         return self._run.tags
 
     @property
