@@ -8,7 +8,7 @@ from typing import Any
 
 from levada import settings
 from levada._fields import Stored
-from levada.exceptions import BlockError
+from levada.exceptions import BlockError, BlockMissing
 
 _FORMAT = 1
 
@@ -27,7 +27,7 @@ class BlockFiles:
             document = json.loads(path.read_bytes())
             return _stored(block_type, document)
         except FileNotFoundError:
-            raise BlockError(self._missing(block_type, name)) from None
+            raise BlockMissing(self._missing(block_type, name)) from None
         except OSError as error:
             raise BlockError(f"block {block_type}/{name} cannot be read: {error}") from error
         except (ValueError, TypeError, KeyError) as error:
@@ -63,7 +63,7 @@ class BlockFiles:
         try:
             _path(block_type, name).unlink()
         except FileNotFoundError:
-            raise BlockError(self._missing(block_type, name)) from None
+            raise BlockMissing(self._missing(block_type, name)) from None
         except OSError as error:
             raise BlockError(f"block {block_type}/{name} cannot be deleted: {error}") from error
 

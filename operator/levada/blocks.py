@@ -14,7 +14,6 @@ the pod's own Secrets. Who keeps the blocks is a `Provider`: `use` sets another 
 `LEVADA_BLOCK_PROVIDER` (`module:function`) for this process and those that it starts.
 """
 
-import os
 import re
 from collections.abc import Generator, Mapping, Sequence
 from datetime import datetime
@@ -23,7 +22,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 from levada._fields import Field, Misfit, Stored, declared, fit, revealed, to_json, with_secrets
 from levada.exceptions import BlockError
 from levada.secrets import SecretStr, is_secret, register
-from levada.settings import BLOCK_PROVIDER_VARIABLE
+from levada.settings import BLOCK_PROVIDER_VARIABLE, provider_named_by
 
 __all__ = ["JSON", "Block", "DateTime", "Provider", "Secret", "SecretStr", "Stored", "String", "load_block", "use"]
 
@@ -108,7 +107,7 @@ class Block:
             BlockError: the name is taken and `overwrite` is not set, or a value cannot be kept.
         """
         stored = self._stored()
-        _provider_in_use().write(_named(name), stored, overwrite=overwrite)
+        provider_in_use().write(_named(name), stored, overwrite=overwrite)
         object.__setattr__(self, "_name", name)
         return self
 
@@ -123,7 +122,7 @@ class Block:
         wanted = _class_of(block_type)
         if not issubclass(wanted, cls):
             raise BlockError(f"{name!r} is a {wanted.__name__}, not a {cls.__name__}: use {wanted.__name__}.load")
-        block = wanted._from(_provider_in_use().read(block_type, own_name), f"{block_type}/{own_name}")
+        block = wanted._from(provider_in_use().read(block_type, own_name), f"{block_type}/{own_name}")
         object.__setattr__(block, "_name", own_name)
         return block
 
@@ -134,7 +133,7 @@ class Block:
         Raises:
             BlockError: there is none.
         """
-        _provider_in_use().delete(*cls._address(name))
+        provider_in_use().delete(*cls._address(name))
 
     async def asave(self, name: str, overwrite: bool = False) -> Self:
         """`save` for async code: other coroutines go on meanwhile."""
@@ -263,7 +262,7 @@ class Block:
     @classmethod
     def list(cls) -> Sequence[str]:
         """The blocks that are saved, as `type/name`: all, or those of this type."""
-        return _provider_in_use().list(None if cls is Block else cls.block_type)
+        return provider_in_use().list(None if cls is Block else cls.block_type)
 
 
 def load_block(slug: str) -> Block:
@@ -301,26 +300,19 @@ def use(provider: Provider | None) -> Provider | None:
 _provider: Provider | None = None
 
 
-def _provider_in_use() -> Provider:
-    target = os.environ.get(BLOCK_PROVIDER_VARIABLE)
-    if _provider is None and target:
-        use(_made_provider(target))
+def provider_in_use() -> Provider:
+    """Who keeps the blocks of this process.
+
+    Raises:
+        OptionError: the environment names a provider that is not there.
+    """
+    if _provider is None and (made := provider_named_by(BLOCK_PROVIDER_VARIABLE)) is not None:
+        use(made)
     if _provider is not None:
         return _provider
     from levada._block_files import BlockFiles
 
     return BlockFiles()
-
-
-def _made_provider(target: str) -> Provider:
-    from importlib import import_module
-
-    module, _, function = target.partition(":")
-    try:
-        made: Provider = getattr(import_module(module), function)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BlockError(f"{BLOCK_PROVIDER_VARIABLE}={target!r} names no provider of blocks: {error}") from error
-    return made
 
 
 def _type_of(cls: type[Block]) -> str:

@@ -18,7 +18,8 @@ LevadaError
 ├── SerializationError     a value that cannot be written or read in the form that was asked for
 ├── StorageError           a storage that cannot be reached, or that refuses
 ├── ResultMissing          a result that was kept in storage is not there any more
-├── BlockError             a block that does not exist, or has fields that do not fit
+├── BlockError             a block that has fields that do not fit, or cannot be kept
+│   └── BlockMissing       there is no block of this name
 ├── DeploymentError        a deployment that cannot be built, read or applied
 ├── NotificationError      a notification that did not get through
 ├── VariableError          a variable with an impossible name or value
@@ -101,6 +102,10 @@ class ResultMissing(LevadaError, LookupError):  # noqa: N818  says what it is
 
 class BlockError(LevadaError, ValueError):
     """A block does not exist, or its fields do not fit its type."""
+
+
+class BlockMissing(BlockError, LookupError):  # noqa: N818  says what it is
+    """There is no block of this name."""
 
 
 class DeploymentError(LevadaError, ValueError):

@@ -8,7 +8,7 @@ pause_flow_run(timeout=3600)  ── Paused ──▶  resume_flow_run("etl-3f2a
 
 The flow's process stays and waits; tasks that were submitted before go on meanwhile. A terminal may also press Enter. On this
 machine a pause is a file below `LEVADA_HOME` on which the waiting process holds a lock: that of a killed process is told from
-one that waits. Who keeps the pauses is a `Provider`; `use` puts another one in its place.
+one that waits. In a cluster somebody annotates the FlowRun (`levada.runner.pauses`).
 """
 
 import json
@@ -45,7 +45,6 @@ __all__ = [
     "paused_runs",
     "resume_flow_run",
     "suspend_flow_run",
-    "use",
 ]
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
@@ -90,6 +89,9 @@ class Provider(Protocol):
 
     def paused(self) -> list[Pause]:
         """All runs that wait."""
+
+    def how_to_resume(self, pause: Pause) -> str:
+        """What somebody has to do to let the run go on, as a command or a call."""
 
 
 def pause_flow_run(
@@ -253,8 +255,7 @@ def _tell(flow_run: "FlowRun", phase: RunPhase, message: str) -> None:
 
 def _how_to_go_on(pause: Pause, timeout: float | None, terminal: int | None) -> str:
     length = "" if timeout is None else f" for at most {seconds_text(timeout)}"
-    given = f", run_input=<{pause.input}>" if pause.input else ""
-    said = f"Paused{length}: levada.pausing.resume_flow_run({pause.run_id!r}{given}) lets it go on"
+    said = f"Paused{length}: {_provider_in_use().how_to_resume(pause)} lets it go on"
     if terminal is None:
         return said
     return f"{said}, and so does {'a line with ' + pause.input if pause.input else 'Enter'} here"
@@ -418,6 +419,11 @@ class PauseFiles:
                 continue  # just begun, or just ended
         return found
 
+    def how_to_resume(self, pause: Pause) -> str:
+        """The call to make."""
+        given = f", run_input=<{pause.input}>" if pause.input else ""
+        return f"levada.pausing.resume_flow_run({pause.run_id!r}{given})"
+
 
 def _path_of(run_id: str) -> Path:
     safe = _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), run_id)
@@ -432,12 +438,8 @@ _files: Final = PauseFiles()
 _provider: Provider | None = None
 
 
-def use(provider: Provider | None) -> Provider | None:
-    """Let this provider know of the pauses of this process; None: the files. Returns the one before."""
-    global _provider
-    before, _provider = _provider, provider
-    return before
-
-
 def _provider_in_use() -> Provider:
+    global _provider  # noqa: PLW0603  a process has one provider
+    if _provider is None:
+        _provider = settings.provider_named_by(settings.PAUSE_PROVIDER_VARIABLE)
     return _files if _provider is None else _provider

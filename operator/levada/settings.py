@@ -5,13 +5,15 @@
 | `LEVADA_HOME` | the folder of everything that Levada keeps for this user: blocks, variables, results | `~/.levada` |
 | `LEVADA_RESULTS_PATH` | the folder of results | `results` in the home |
 | `LEVADA_PERSIST_RESULTS` | whether results are kept where neither flow nor task says so | false |
-| `LEVADA_BLOCK_PROVIDER` | `module:function` that makes the provider of blocks; a run's pod sets it | files in the home |
+| `LEVADA_BLOCK_PROVIDER` | `module:function` that makes the provider of blocks and variables; a run's pod sets it | files in the home |
+| `LEVADA_PAUSE_PROVIDER` | the same for pauses | files in the home |
 
 Nothing is created here: whoever writes makes the folder.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 from levada.exceptions import OptionError
 
@@ -19,6 +21,7 @@ HOME_VARIABLE = "LEVADA_HOME"
 RESULTS_VARIABLE = "LEVADA_RESULTS_PATH"
 PERSIST_VARIABLE = "LEVADA_PERSIST_RESULTS"
 BLOCK_PROVIDER_VARIABLE = "LEVADA_BLOCK_PROVIDER"
+PAUSE_PROVIDER_VARIABLE = "LEVADA_PAUSE_PROVIDER"
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"", "0", "false", "f", "no", "n", "off"})
@@ -58,6 +61,24 @@ def flag(variable: str, *, default: bool) -> bool:
     if word in _FALSE:
         return False
     raise OptionError(f"the environment variable {variable}={text!r} must be true or false")
+
+
+def provider_named_by(variable: str) -> Any:
+    """What the function `module:function` that a variable names returns; None if the variable is not set.
+
+    Raises:
+        OptionError: it names no such function.
+    """
+    target = os.environ.get(variable)
+    if not target:
+        return None
+    from importlib import import_module
+
+    module, _, function = target.partition(":")
+    try:
+        return getattr(import_module(module), function)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise OptionError(f"{variable}={target!r} names no provider: {error}") from error
 
 
 def _folder(variable: str) -> Path | None:

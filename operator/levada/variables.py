@@ -1,19 +1,19 @@
 """Variables: small named values that flows read at run time: `Variable.get("region", default="eu")`.
 
-On this machine each one is a file, `<home>/variables/<name>.json`. Who keeps them is a `Provider`: inside a cluster another one
-can be put in its place with `use`.
+On this machine each one is a file, `<home>/variables/<name>.json`; for a run in a cluster, a Block resource of type `variable`.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Protocol
 
 from levada import settings
-from levada.exceptions import VariableError
+from levada.exceptions import BlockMissing, VariableError
 from levada.storage.local import LocalStorage
 
-__all__ = ["Provider", "Variable", "get", "use"]
+__all__ = ["Variable", "get"]
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_-]{0,98}[a-z0-9])?")
 MAX_VALUE_CHARS: Final = 5000
@@ -168,19 +168,40 @@ class VariableFiles:
         return LocalStorage(settings.home())
 
 
-_files: Final = VariableFiles()
-_provider: Provider | None = None
+class VariableBlocks:
+    """Reads variables from where the blocks of this process are: in a run's pod, each is a Block resource of type `variable`.
+
+    A run does not change them: `kubectl apply` does.
+    """
+
+    def read(self, name: str) -> str | None:
+        """What is kept under the name; None if nothing is."""
+        from levada import blocks
+
+        try:
+            stored = blocks.provider_in_use().read("variable", name.replace("_", "-"))
+        except BlockMissing:
+            return None
+        return json.dumps({"value": stored.values.get("value"), "tags": stored.values.get("tags", [])})
+
+    def write(self, name: str, text: str) -> None:
+        """A run never writes variables."""
+        raise VariableError(f"a run cannot set variables ({name!r}): {_BY_HAND}")
+
+    def delete(self, name: str) -> None:
+        """A run never deletes variables."""
+        raise VariableError(f"a run cannot unset variables ({name!r}): kubectl delete block {name.replace('_', '-')}")
+
+    def names(self) -> list[str]:
+        """A run may read only the variables that it can name."""
+        raise VariableError("a run reads variables by name and cannot list them: kubectl get blocks")
 
 
-def use(provider: Provider | None) -> Provider | None:
-    """Let this provider keep the variables of this process; None: the files. Returns the one before."""
-    global _provider
-    before, _provider = _provider, provider
-    return before
+_BY_HAND: Final = "kubectl apply a Block with spec.type `variable` and spec.values `{value: ...}`"
 
 
 def _provider_in_use() -> Provider:
-    return _files if _provider is None else _provider
+    return VariableBlocks() if os.environ.get(settings.BLOCK_PROVIDER_VARIABLE) else VariableFiles()
 
 
 def _check_name(name: object) -> None:

@@ -8,7 +8,7 @@ import pytest
 from levada.blocks import Secret
 from levada.notifications import Email
 from levada.resources import names
-from support.stack import Stack, wait_until
+from support.stack import Stack, running_stack, wait_until
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(180)]
 
@@ -44,13 +44,8 @@ def an_object(kind: str, name: str, spec: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def stack(cluster, installed, tmp_path_factory) -> Iterator[Stack]:
-    stack = Stack(cluster, tmp_path_factory.mktemp("blocks"), agent_name="blocks-agent")
-    stack.start("operator")
-    stack.start("agent")
-    try:
-        yield stack
-    finally:
-        stack.stop()
+    with running_stack(cluster, tmp_path_factory.mktemp("blocks"), agent_name="blocks-agent") as running:
+        yield running
 
 
 def run_of(kubectl, namespace, stack, name: str, infrastructure: dict) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.stack import Stack
+from support.stack import Stack, running_stack
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(180)]
 
@@ -18,13 +18,8 @@ HELLO = (Path(__file__).resolve().parents[2] / "flows" / "hello" / "flow.py").re
 
 @pytest.fixture(scope="module")
 def stack(cluster, installed, tmp_path_factory) -> Iterator[Stack]:
-    stack = Stack(cluster, tmp_path_factory.mktemp("built"), agent_name="built-agent")
-    stack.start("operator")
-    stack.start("agent")
-    try:
-        yield stack
-    finally:
-        stack.stop()
+    with running_stack(cluster, tmp_path_factory.mktemp("built"), agent_name="built-agent") as running:
+        yield running
 
 
 class Person:

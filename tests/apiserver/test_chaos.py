@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from levada.resources.phases import is_terminal
-from support.stack import Stack, wait_until
+from support.stack import Stack, running_stack, wait_until
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chaos, pytest.mark.timeout(300)]
 
@@ -83,13 +83,8 @@ spec: {{deploymentRef: {{name: chaotic}}}}
 
 @pytest.fixture(scope="module")
 def stack(cluster, installed, tmp_path_factory) -> Iterator[Stack]:
-    stack = Stack(cluster, tmp_path_factory.mktemp("chaos"), agent_name="chaos-agent")
-    stack.start("operator")
-    stack.start("agent")
-    try:
-        yield stack
-    finally:
-        stack.stop()
+    with running_stack(cluster, tmp_path_factory.mktemp("chaos"), agent_name="chaos-agent") as running:
+        yield running
 
 
 def kubectl_json(kubectl, *arguments):

@@ -58,9 +58,7 @@ GOOD = {
     "a block": ("Block", {"type": "slack-webhook", "secretRefs": {"url": {"name": "slack", "key": "url"}}}),
 }  # fmt: skip
 
-ONE_SOURCE = (
-    "a Flow has exactly one source: inline (the code itself), configMap (its keys are files), image (a path in it) or s3 (a folder in a bucket)"
-)
+ONE_SOURCE = "a Flow has exactly one source: inline (the code itself), configMap (its keys are files), image (a path in it) or s3 (a folder in a bucket)"
 ONE_TIME = "a Schedule has exactly one of cron, intervalSeconds and rrule: keep one and remove the others"
 ENTRYPOINT = "entrypoint is a Python file and a function in it, as path.py:function, for example flow.py:main"
 BARE = "inline code and a ConfigMap hold bare files"

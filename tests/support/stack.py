@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,15 @@ def wait_until(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         time.sleep(poll_seconds)
+
+
+@contextmanager
+def running_stack(cluster: Cluster, folder: Path, *, agent_name: str) -> Iterator[Stack]:
+    """A stack with operator and agent started, and stopped at the end of the block."""
+    stack = Stack(cluster, folder, agent_name=agent_name)
+    stack.start("operator")
+    stack.start("agent")
+    try:
+        yield stack
+    finally:
+        stack.stop()

@@ -25,6 +25,8 @@ QUEUE_LABEL_PREFIX: Final = f"queue.{GROUP}/"
 TAINT_AGENT: Final = f"{GROUP}/agent"
 
 ANNOTATION_RUN_UID: Final = f"{GROUP}/run-uid"
+# On a FlowRun whose flow is paused: a person says that it may go on. A pause with a key has an annotation of its own, `…/resume-<key>`.
+ANNOTATION_RESUME: Final = f"{GROUP}/resume"
 
 FIELD_MANAGER_OPERATOR: Final = "levada-operator"
 FIELD_MANAGER_RUNNER: Final = "levada-runner"

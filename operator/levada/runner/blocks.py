@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from levada._fields import Stored
-from levada.exceptions import BlockError
+from levada.exceptions import BlockError, BlockMissing
 from levada.resources import names
 from levada.runner.api import ApiProblem, NotAllowed, RunApi, RunGone, Unreachable
 from levada.runner.settings import SettingsError, settings_from
@@ -61,7 +61,8 @@ class PodBlocks:
         """The block of that type and name: the resource `name`, or else `type-name`.
 
         Raises:
-            BlockError: there is none, it cannot be read, or the pod was not given one of its secrets.
+            BlockMissing: there is none.
+            BlockError: it cannot be read, or the pod was not given one of its secrets.
         """
         found: Mapping[str, Any] = {}
         candidates = [each for each in (name, f"{block_type}-{name}") if len(each) <= _MAX_NAME]
@@ -75,7 +76,7 @@ class PodBlocks:
                 f"Block {name} in namespace {self._namespace} is of type {found.get('type')}, not {block_type}: "
                 f"load '{found.get('type')}/{name}', or name the other one {block_type}-{name}"
             )
-        raise BlockError(
+        raise BlockMissing(
             f"there is no Block {' or '.join(candidates)} in namespace {self._namespace}: look with "
             f"`kubectl get blocks -n {self._namespace}`, and `kubectl apply` what .to_resource({name!r}) of the block gives"
         )

@@ -31,7 +31,7 @@ from levada.runner.report import ClusterReporter
 from levada.runner.settings import Settings, SettingsError, settings_from, termination_log_from
 from levada.runner.status import Identity, Standing
 from levada.runner.stop import Stop
-from levada.settings import BLOCK_PROVIDER_VARIABLE
+from levada.settings import BLOCK_PROVIDER_VARIABLE, PAUSE_PROVIDER_VARIABLE
 
 log = logging.getLogger("levada.runner")
 
@@ -55,6 +55,7 @@ def main() -> int:
         return 1
     # A name, not the thing: nothing is loaded before a block is, and processes that the flow starts find it too.
     os.environ[BLOCK_PROVIDER_VARIABLE] = "levada.runner.blocks:provider"
+    os.environ[PAUSE_PROVIDER_VARIABLE] = "levada.runner.pauses:provider"
     hide_given_secrets(os.environ)
     stop = Stop(settings.grace_seconds)
     stop.install()

@@ -17,7 +17,7 @@ import pytest
 from levada import blocks
 from levada._fields import Stored, declared
 from levada.blocks import JSON, Block, DateTime, Secret, String, load_block
-from levada.exceptions import BlockError, SerializationError
+from levada.exceptions import BlockError, OptionError, SerializationError
 from levada.secrets import SecretStr, forbid_secrets, mask
 
 
@@ -582,7 +582,7 @@ def _module():
 @pytest.mark.parametrize("target", ["no_such_module:f", "levada.blocks:nothing", "levada.blocks"])
 def test_an_environment_that_names_no_provider(monkeypatch, target):
     monkeypatch.setenv("LEVADA_BLOCK_PROVIDER", target)
-    with pytest.raises(BlockError, match=f"LEVADA_BLOCK_PROVIDER='{target}' names no provider"):
+    with pytest.raises(OptionError, match=f"LEVADA_BLOCK_PROVIDER='{target}' names no provider"):
         String.load("x")
 
 

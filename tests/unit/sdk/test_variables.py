@@ -1,11 +1,13 @@
 import re
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from levada import variables
-from levada.exceptions import StorageError, VariableError
+from levada import blocks, variables
+from levada._fields import Stored
+from levada.exceptions import BlockMissing, StorageError, VariableError
 from levada.variables import Variable
 
 
@@ -85,28 +87,30 @@ def test_a_home_that_cannot_be_written_is_told(home):
         Variable.set("x", 1)
 
 
-def test_another_provider():
-    class Memory:
-        def __init__(self):
-            self.kept = {}
+class Kept:
+    """Blocks as a pod finds them."""
 
-        def read(self, name):
-            return self.kept.get(name)
+    kept: ClassVar = {
+        "zones": Stored("variable", {"value": ["Queens"], "tags": ["taxi"]}, {}),
+        "two-words": Stored("variable", {"value": 2}, {}),
+    }
 
-        def write(self, name, text):
-            self.kept[name] = text
+    def read(self, block_type, name):
+        assert block_type == "variable"
+        if name not in self.kept:
+            raise BlockMissing("none")
+        return self.kept[name]
 
-        def delete(self, name):
-            self.kept.pop(name, None)
 
-        def names(self):
-            return list(self.kept)
-
-    before = variables.use(Memory())
+def test_in_a_cluster_a_variable_is_a_block(monkeypatch):
+    monkeypatch.setenv("LEVADA_BLOCK_PROVIDER", "somewhere:else")
+    before = blocks.use(Kept())
     try:
-        Variable.set("x", 1)
-        assert (Variable.get("x"), Variable.names()) == (1, ["x"])
-        assert Variable.unset("x")
+        assert Variable.find("zones") == Variable("zones", ["Queens"], ("taxi",))
+        assert Variable.get("two_words") == 2
+        assert Variable.get("absent", default=5) == 5
+        for change in (lambda: Variable.set("new", 1), lambda: Variable.unset("zones"), Variable.names):
+            with pytest.raises(VariableError, match=r"a run .* variables"):
+                change()
     finally:
-        variables.use(before)
-    assert Variable.get("x") is None
+        blocks.use(before)
