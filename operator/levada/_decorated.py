@@ -12,6 +12,7 @@ from levada import _options
 from levada.engine.machine import Rules
 from levada.engine.retry import DelaySetting, delays_of, jitter_of, retries_of
 from levada.engine.timeout import timeout_of
+from levada.exceptions import OptionError
 from levada.resources.phases import RunPhase
 
 P = ParamSpec("P")
@@ -64,6 +65,11 @@ class Decorated(Generic[P, R]):
 
     def __init__(self, fn: Callable[P, R], options: dict[str, Any]) -> None:
         _options.refuse_unknown(options, self.known, self.kind)
+        if isinstance(fn, Decorated):
+            raise OptionError(
+                f"@{self.kind} was put on the {fn.owner}, which is decorated already: a function is a flow or a task; "
+                f"call the one from the other"
+            )
         self._options = options
         self._written = fn  # as it stands in the class, perhaps a classmethod
         function: Callable[P, R] = _options.function_of(fn, self.kind)
@@ -108,6 +114,12 @@ class Decorated(Generic[P, R]):
             if not replaced:
                 made.hooks[phase] = hooks
         return made
+
+    def _named(self, returned: Any) -> Any:
+        """What a call returns; a coroutine by the name of the user's function, which Python says if nobody awaits it."""
+        if self.is_async:
+            returned.__qualname__ = getattr(self, "__qualname__", self.name)
+        return returned
 
     def _hook(self, option: str, hook: Hook) -> Hook:
         for phase in HOOK_PHASES[option]:

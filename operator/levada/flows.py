@@ -89,7 +89,7 @@ class Flow(Decorated[P, R]):
             from levada.engine import generators
 
             carry = generators.call_flow_async if self.is_async else generators.call_flow
-        return carry(self, args, kwargs, return_state=return_state)
+        return self._named(carry(self, args, kwargs, return_state=return_state))
 
     def validate(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters with defaults filled in, each converted to what its annotation says.

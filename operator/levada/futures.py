@@ -1,6 +1,6 @@
 """Futures: what `.submit` gives back, to be waited for, asked for its result, or passed on to another task."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, NoReturn, TypeVar
 
 from levada.states import State
@@ -78,8 +78,38 @@ class Future(Generic[R_co]):
             UpstreamFailed: the task did not run, because something that it needs did not complete.
         """
         if not self._run.wait(timeout):
-            raise TimeoutError(f"{self._run.id} is not done after {timeout} s; it is {self._run.position.state}")
+            raise self._too_early(timeout)
         return self._run.result(raise_on_failure)
+
+    async def wait_async(self, timeout: float | None = None) -> State[R_co]:  # noqa: ASYNC109  as in `wait`
+        """As `wait`, while the event loop goes on."""
+        from levada.engine.calls import until_done
+
+        await until_done(self._run, timeout)
+        return self._run.state
+
+    async def result_async(
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109  as in `result`
+        raise_on_failure: bool = True,
+    ) -> Any:
+        """As `result`, while the event loop goes on.
+
+        Raises:
+            TimeoutError: it is not done within `timeout`.
+        """
+        await self.wait_async(timeout)
+        if not self._run.is_over_here:
+            raise self._too_early(timeout)
+        return self._run.result(raise_on_failure)
+
+    def _too_early(self, timeout: float | None) -> TimeoutError:
+        return TimeoutError(f"{self._run.id} is not done after {timeout} s; it is {self._run.position.state}")
+
+    def __await__(self) -> Generator[None, None, "Future[R_co]"]:
+        """`await task.submit(...)` in older async code gives the future, at once."""
+        yield from ()
+        return self
 
     def __repr__(self) -> str:
         return f"<Future of {self._run.id}: {self._run.position.state}>"
@@ -87,6 +117,11 @@ class Future(Generic[R_co]):
 
 class FutureList(list[Future[R]]):
     """The futures of a `.map`, in the order of its items."""
+
+    def __await__(self) -> Generator[None, None, "FutureList[R]"]:
+        """`await task.map(...)` in older async code gives the futures, at once."""
+        yield from ()
+        return self
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for all of them, at most `timeout` seconds altogether."""

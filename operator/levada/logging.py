@@ -148,6 +148,7 @@ def get_run_logger() -> RunLogger:
 
 def get_logger(name: str | None = None) -> logging.Logger:
     """Levada's logger, or one below it: for code that is not part of a run but whose lines belong to the same log."""
+    prepare()
     return LOGGER.getChild(name) if name else LOGGER
 
 

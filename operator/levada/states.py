@@ -4,7 +4,7 @@ The types are the phases of `levada.resources.phases`, so that a state means the
 and on a page.
 """
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -127,6 +127,11 @@ class State(Generic[R]):
         if raise_on_failure:
             raise error
         return error
+
+    def __await__(self) -> Generator[None, None, "State[R]"]:
+        """`await future.wait()` in older async code gives the state."""
+        yield from ()
+        return self
 
     def __repr__(self) -> str:
         label = self.type.value if self.name == self.type.value else f"{self.type.value}, name={self.name!r}"

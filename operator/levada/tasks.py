@@ -202,7 +202,7 @@ class Task(Decorated[P, R]):
             from levada.engine import generators
 
             run = generators.call_task_async if self.is_async else generators.call_task
-        return run(self, args, kwargs, wait_for=wait_for, return_state=return_state)
+        return self._named(run(self, args, kwargs, wait_for=wait_for, return_state=return_state))
 
     @overload
     def submit(

@@ -9,6 +9,7 @@ from levada.context import FLOW_RUN, TAGS
 from levada.engine import dependencies, threads
 from levada.engine.lanes import DEFAULT_LANE, Lane
 from levada.engine.node import LOCK, Node, run_here, run_here_async
+from levada.engine.parameters import check_call
 from levada.engine.scope import Scope
 from levada.engine.signals import describe
 from levada.engine.taskrun import Source, TaskRun
@@ -34,7 +35,12 @@ def create(
     *,
     lane: Lane | None = None,
 ) -> TaskRun:
-    """A new task run of the flow run around the caller, or a loose one."""
+    """A new task run of the flow run around the caller, or a loose one.
+
+    Raises:
+        ParameterError: the arguments do not fit the task's signature.
+    """
+    check_call(task.fn, args, kwargs)
     sources: list[Source] | None = None
     tolerated: set[int] | None = None
     if wait_for is not None or dependencies.worth_a_look(args, kwargs):
@@ -142,8 +148,8 @@ def _blocked(run: TaskRun) -> bool:
     return obstacle is not None
 
 
-async def until_done(node: Node) -> None:
-    """Wait for a run that a thread carries, without blocking the event loop."""
+async def until_done(node: Node, timeout: float | None = None) -> None:  # noqa: ASYNC109  as Node.wait
+    """Wait for a run that a thread carries, at most `timeout` seconds, without blocking the event loop."""
     if node.is_over_here:
         return
     import asyncio
@@ -158,8 +164,8 @@ async def until_done(node: Node) -> None:
     if node.when_done(wake):
         return
     try:
-        with threads.uncounted():
-            await ended.wait()
+        with threads.uncounted(), suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), timeout)
     finally:
         node.forget(wake)
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 # destructor of user code may run anywhere.
 LOCK = threading.RLock()
 RETURNED = Returned()
+LATE_PREFIX = "timed out: "
 _HOOKED: ContextVar["Node | None"] = ContextVar("levada_hooked", default=None)  # whose hooks the caller is one of
 
 
@@ -337,7 +338,7 @@ def value_of(value: "Any | Stored") -> Any:
 def _late(node: Node) -> tuple[Failure, RunTimedOut]:
     """The event and the error of a run that took too long."""
     text = timed_out_text(node.timeout_seconds or 0.0)
-    return Failure(f"timed out: {text}", late=True), RunTimedOut(f"{node.kind} {node.id}: {text}")
+    return Failure(f"{LATE_PREFIX}{text}", late=True), RunTimedOut(f"{node.kind} {node.id}: {text}")
 
 
 def raised(node: Node, attempt: int, error: BaseException, *, final: bool = False) -> Effect:

@@ -19,6 +19,7 @@ __all__ = ["ParameterError", "bind", "call_arguments", "signature_of", "validate
 
 _MAX_VALUE_CHARS = 120
 _EMPTY = inspect.Parameter.empty
+_CO_VARIADIC = 0x04 | 0x08  # *args, **kwargs
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _EXACT = frozenset({int, str, float, bytes, bool, type(None)})
 
@@ -104,6 +105,35 @@ def bind(
     if defaults:
         bound.apply_defaults()
     return bound.arguments
+
+
+def check_call(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    """Make sure that a function can be called so; quick where it can.
+
+    Raises:
+        ParameterError: the arguments do not fit the signature.
+    """
+    if not _surely_fits(fn, args, kwargs):
+        bind(fn, args, kwargs)
+
+
+def _surely_fits(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether arguments fit a plain function at a glance. Decorated functions are believed: what they take, only they know."""
+    code = getattr(fn, "__code__", None)
+    if code is None or hasattr(fn, "__wrapped__"):
+        return True
+    if code.co_flags & _CO_VARIADIC or code.co_kwonlyargcount or code.co_posonlyargcount:
+        return False
+    given = len(args) + (getattr(fn, "__self__", None) is not None)
+    count = code.co_argcount
+    if given + len(kwargs) > count:
+        return False
+    names = code.co_varnames
+    for name in kwargs:
+        if name not in names[given:count]:
+            return False
+    required = count - len(fn.__defaults__ or ())
+    return given >= required or all(name in kwargs for name in names[given:required])
 
 
 def call_arguments(fn: Callable[..., Any], values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -29,6 +29,13 @@ def _logged_print(
         emit(logging.INFO, run_name, (" " if sep is None else sep).join(map(str, values)))
     else:
         _print(*values, sep=sep, end=end, file=file, flush=flush)
+
+
+def around(run_name: str, *, wanted: bool) -> AbstractContextManager[None]:
+    """Log the prints of the block under this name, or leave them alone, whatever is done with those around it."""
+    if wanted:
+        return logged(run_name)
+    return logged("") if _RUN_NAME.get() else nullcontext()
 
 
 @contextmanager

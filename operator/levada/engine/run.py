@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
-from types import FrameType
+from contextlib import asynccontextmanager, contextmanager
+from types import CoroutineType, FrameType
 from typing import TYPE_CHECKING, Any
 
 from levada.context import FLOW_RUN, TAGS, TASK_RUN, FlowRunInfo
@@ -17,14 +17,14 @@ from levada.engine.calls import until_done
 from levada.engine.deadlines import TooLate
 from levada.engine.lanes import Lane
 from levada.engine.machine import Event, Failure, Position, Returned
-from levada.engine.node import LOCK, Node, run_here, run_here_async, value_of
+from levada.engine.node import LATE_PREFIX, LOCK, Node, run_here, run_here_async, value_of
 from levada.engine.reporter import Reporter, TaskReport, default_reporter
 from levada.engine.scope import Scope
 from levada.engine.signals import TerminationSignal, describe
 from levada.engine.taskrun import TaskRun, traceback_once
 from levada.engine.timeout import seconds_text
 from levada.engine.tracebacks import summary, trim
-from levada.exceptions import ParameterError
+from levada.exceptions import ParameterError, RunFailed
 from levada.futures import Future
 from levada.logging import emit, masked, prepare
 from levada.resources.phases import RunPhase, TaskState
@@ -127,7 +127,7 @@ class FlowRun(Node):
         """What its code finds around it."""
         flow_token, task_token = FLOW_RUN.set(self), TASK_RUN.set(None)
         try:
-            with prints.logged(self.name) if self.flow.log_prints else nullcontext():
+            with prints.around(self.name, wanted=self.logs_prints):
                 yield
         finally:
             TASK_RUN.reset(task_token)
@@ -203,6 +203,11 @@ class FlowRun(Node):
 
     def conclude(self, value: Any) -> tuple[Event, Any]:
         """The final state, from the returned value."""
+        if type(value) is CoroutineType:
+            value.close()
+            raise RunFailed(
+                f"flow {self.flow.name!r} returned a coroutine that nobody has run: make the flow `async def`, and await it"
+            )
         event, value = outcome.of_flow(value)
         if self.flow.persist_result and type(event) is Returned:
             from levada.engine import keeping
@@ -239,6 +244,13 @@ class FlowRun(Node):
         """Whether its end writes a result or calls hooks, which must not hold up an event loop."""
         return bool(self.hooks) or bool(self.flow.persist_result)
 
+    @property
+    def logs_prints(self) -> bool:
+        """Whether prints of its code go to the log: as the flow says, or the flow around it."""
+        if self.flow.log_prints is not None or self.parent is None:
+            return bool(self.flow.log_prints)
+        return self.parent.logs_prints
+
     def hook_subject(self) -> tuple[Any, Any]:
         """The flow and its run."""
         return self.flow, FlowRunInfo(self)
@@ -259,10 +271,12 @@ class FlowRun(Node):
             which = f", attempt {position.attempt} of {self.rules.retries + 1}" if position.attempt > 1 else ""
             emit(logging.INFO, self.name, f"Flow {self.flow.name!r} started{which}")
         elif state is TaskState.COMPLETED:
-            emit(logging.INFO, self.name, f"Completed in {self._took()}{self._counted()}{self._said(position)}")
+            level = logging.WARNING if self.scope.failed and self.parent is None else logging.INFO
+            emit(level, self.name, f"Completed in {self._took()}{self._counted()}{self._said(position)}")
         elif state in {TaskState.FAILED, TaskState.CRASHED}:
             label = "Timed out" if self.timed_out else state.value
-            emit(logging.ERROR, self.name, f"{label}: {position.message}{traceback_once(self.error)}")
+            said = position.message.removeprefix(LATE_PREFIX)
+            emit(logging.ERROR, self.name, f"{label}: {said}{traceback_once(self.error)}")
         else:
             emit(logging.WARNING, self.name, f"{state.value}: {position.message}")
 
@@ -313,7 +327,7 @@ def new(flow: "Flow[Any, Any]", *, reporter: Reporter | None = None, run_name: s
     prepare()
     parent = FLOW_RUN.get()
     if parent is None:
-        name = run_name or f"{flow.slug}-{os.urandom(3).hex()}"
+        name = run_name or f"{flow.slug}-{os.urandom(4).hex()}"
         return FlowRun(name, name, flow, Scope(name, reporter or default_reporter()), None)
     with LOCK:
         run_id = parent.scope.next_id(flow.slug)
@@ -327,6 +341,8 @@ def bind(run: FlowRun, values: Mapping[str, Any]) -> bool:
         resolved = {name: dependencies.replace(value, _wait_for_result) for name, value in values.items()}
         run.parameters = parameters.validate(flow.fn, resolved, check_types=flow.validate_parameters)
         run.args, run.kwargs = parameters.call_arguments(flow.fn, run.parameters)
+        if flow.persist_result:
+            _ = run.result_store  # a storage that is not there is told before the first line runs
         if flow.flow_run_name is not None:
             from levada.engine import keeping
 

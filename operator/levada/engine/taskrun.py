@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from levada.context import TASK_RUN, FlowRunInfo, TaskRunInfo
 from levada.engine import dependencies, outcome, prints
 from levada.engine.machine import START, Blocked, Effect, Event, Failure, Position, Recalled, Returned
-from levada.engine.node import LOCK, RETURNED, Node, value_of
+from levada.engine.node import LATE_PREFIX, LOCK, RETURNED, Node, value_of
 from levada.engine.reporter import TaskReport
 from levada.engine.scope import Scope
 from levada.engine.timeout import seconds_text
@@ -183,12 +183,9 @@ class TaskRun(Node):
             return self.workers.call(self._remote_call(args, kwargs))
         token = TASK_RUN.set(self)
         try:
-            if self.logs_prints:
-                with prints.logged(self.label):
-                    value = self.task.fn(*args, **kwargs)
-                    return list(value) if self.task.is_generator else value
-            value = self.task.fn(*args, **kwargs)
-            return list(value) if self.task.is_generator else value
+            with prints.around(self.label, wanted=self.logs_prints):
+                value = self.task.fn(*args, **kwargs)
+                return list(value) if self.task.is_generator else value
         finally:
             TASK_RUN.reset(token)
 
@@ -197,10 +194,8 @@ class TaskRun(Node):
         args, kwargs = self.arguments()
         token = TASK_RUN.set(self)
         try:
-            if self.logs_prints:
-                with prints.logged(self.label):
-                    return await self._awaited(args, kwargs)
-            return await self._awaited(args, kwargs)
+            with prints.around(self.label, wanted=self.logs_prints):
+                return await self._awaited(args, kwargs)
         finally:
             TASK_RUN.reset(token)
 
@@ -213,14 +208,14 @@ class TaskRun(Node):
     def logs_prints(self) -> bool:
         """Whether prints of its code go to the log."""
         own = self.task.log_prints
-        return bool(own) if own is not None or self.flow_run is None else bool(self.flow_run.flow.log_prints)
+        return bool(own) if own is not None or self.flow_run is None else self.flow_run.logs_prints
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
         """What its code finds around it."""
         token = TASK_RUN.set(self)
         try:
-            with prints.logged(self.label) if self.logs_prints else nullcontext():
+            with prints.around(self.label, wanted=self.logs_prints):
                 yield
         finally:
             TASK_RUN.reset(token)
@@ -354,7 +349,9 @@ class TaskRun(Node):
                 said = "Cached" if self.cached else f"Completed in {self._took()}"
                 emit(logging.INFO, self.label, said)
         elif state in _BAD:
-            emit(logging.ERROR, self.label, f"{state.value}: {position.message}{traceback_once(self.error)}")
+            label = "Timed out" if self.timed_out else state.value
+            said = position.message.removeprefix(LATE_PREFIX)
+            emit(logging.ERROR, self.label, f"{label}: {said}{traceback_once(self.error)}")
         elif state is not TaskState.RUNNING:
             emit(logging.WARNING, self.label, f"{state.value}: {position.message}")
 

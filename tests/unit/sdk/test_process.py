@@ -61,7 +61,7 @@ def test_the_log_goes_to_stderr_and_reads_well(script):
         (level, run_name, re.sub(r"in (<1|[\d.]+) m?s", "in a moment", message)) for level, run_name, message in said
     ]
     name = said[0][1]
-    assert re.fullmatch(r"greetings-[0-9a-f]{6}", name)
+    assert re.fullmatch(r"greetings-[0-9a-f]{8}", name)
     assert said == [
         ("INFO", name, "Flow 'greetings' started"),
         ("INFO", "greet-0", "Hello, Ada!"),
