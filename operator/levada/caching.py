@@ -304,7 +304,7 @@ def hash_of_inputs(inputs: Mapping[str, Any]) -> str:
         except CacheKeyError as error:
             raise CacheKeyError(
                 f"parameter {name!r}: {error}; leave it out with cache_policy=INPUTS - {name!r}"
-            ) from error.__cause__
+            ) from None
     return digest.hexdigest()
 
 
@@ -362,10 +362,10 @@ def _pickled(value: Any) -> bytes:
         import cloudpickle
 
         return bytes(cloudpickle.dumps(value, protocol=5))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever its own __reduce__ raises
         raise CacheKeyError(
-            f"a {type(value).__name__} cannot be pickled, so it makes no cache key ({error})"
-        ) from error
+            f"a {type(value).__name__} cannot be pickled, so it makes no cache key ({type(error).__name__}: {error})"
+        ) from None
 
 
 def source_hash_of(fn: Callable[..., Any]) -> str:

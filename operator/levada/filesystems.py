@@ -276,7 +276,7 @@ class S3Bucket(FileSystem):
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise StorageError(f"cannot read {file} ({error.strerror}); check from_path") from error
+            raise StorageError(f"cannot read {file} ({error.strerror}); check from_path") from None
         return self.write_path(to_path or file.name, data)
 
     def download_object_to_path(self, from_path: str, to_path: str | Path | None = None) -> str:
@@ -482,4 +482,4 @@ def _lines_of(file: str | Path | None) -> list[str]:
     try:
         return Path(file).expanduser().read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise StorageError(f"cannot read the patterns in {file} ({error}); check ignore_file") from error
+        raise StorageError(f"cannot read the patterns in {file} ({error}); check ignore_file") from None

@@ -108,10 +108,10 @@ class PickleSerializer(Serializer):
         """The value as bytes."""
         try:
             return self._pickled(value)
-        except Exception as error:  # whatever the value's own __reduce__ raises
+        except Exception as error:  # noqa: BLE001  whatever the value's own __reduce__ raises
             raise _unwritable(
                 value, error, self._pickled, "cannot be pickled", "keep it out of the result", fields_only=False
-            ) from error
+            ) from None
 
     def _pickled(self, value: Any) -> bytes:
         if self.picklelib in ("pickle", "cloudpickle"):
@@ -178,10 +178,10 @@ class JSONSerializer(Serializer):
         """The value as UTF-8 JSON."""
         try:
             return self._written(value)
-        except Exception as error:  # whatever object_encoder raises
+        except Exception as error:  # noqa: BLE001  whatever object_encoder raises
             raise _unwritable(
                 value, error, self._written, "cannot be written as JSON", "use PickleSerializer()", fields_only=True
-            ) from error
+            ) from (error if self.object_encoder else None)  # only the user's own code is worth a look
 
     def _written(self, value: Any) -> bytes:
         library = json if self.jsonlib == "json" else _module_of(self.jsonlib, "jsonlib")
@@ -254,10 +254,10 @@ class CompressedSerializer(Serializer):
         """The value again."""
         try:
             plain = _module_of(self.compressionlib, "compressionlib").decompress(data)
-        except Exception as error:  # each library has errors of its own
+        except Exception as error:  # noqa: BLE001  each library has errors of its own
             raise SerializationError(
                 f"a value compressed by {self.compressionlib} cannot be read: {_told(error)}"
-            ) from error
+            ) from None
         return self.serializer.loads(plain)
 
     def settings(self) -> dict[str, Any]:
@@ -357,7 +357,7 @@ def _module_of(name: str, option: str, needs: tuple[str, ...] = ()) -> ModuleTyp
     except (ImportError, ValueError, AttributeError, TypeError) as error:
         raise OptionError(
             f"{option}={name!r} cannot be imported ({error}); install it, or name another module"
-        ) from error
+        ) from None
     for function in needs:
         if not callable(getattr(module, function, None)):
             raise OptionError(f"{option}={name!r} cannot be used, as the module has no function {function}()")

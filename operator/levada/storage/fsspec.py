@@ -126,9 +126,9 @@ class FsspecStorage(Storage):
             return request(self._files()[0])
         except (KeyError, StorageError):
             raise
-        except Exception as error:  # each file system raises what its library raises
+        except Exception as error:  # noqa: BLE001  each file system raises what its library raises
             hint = _HINTS.get(_EXTRAS.get(self.protocol, ""), "check the URL, the network and the rights there")
-            raise StorageError(f"cannot {what} in {self.url} ({type(error).__name__}: {error}); {hint}") from error
+            raise StorageError(f"{type(error).__name__}: {error} (cannot {what} in {self.url}); {hint}") from None
 
 
 def _opened(url: str, protocol: str, options: dict[str, Any]) -> tuple[Any, str]:
@@ -140,15 +140,15 @@ def _opened(url: str, protocol: str, options: dict[str, Any]) -> tuple[Any, str]
     try:
         files, path = url_to_fs(url, **options)
     except ImportError as error:
-        how = f"pip install 'levada[{_EXTRAS[protocol]}]'" if protocol in _EXTRAS else str(error)
-        raise MissingDependencyError(f"storage in {url} needs a package that is not installed: {how}") from error
+        how = f"pip install 'levada[{_EXTRAS[protocol]}]' ({error})" if protocol in _EXTRAS else str(error)
+        raise MissingDependencyError(f"storage in {url} needs a package that is not installed: {how}") from None
     except ValueError as error:
         raise OptionError(
             f"{url!r} is no URL of a storage ({error}); s3://, gs://, abfs:// and memory:// are"
-        ) from error
-    except Exception as error:  # credentials are looked for here by some
+        ) from None
+    except Exception as error:  # noqa: BLE001  credentials are looked for here by some
         hint = _HINTS.get(_EXTRAS.get(protocol, ""), "check the URL and the options")
-        raise StorageError(f"cannot open {url} ({type(error).__name__}: {error}); {hint}") from error
+        raise StorageError(f"{type(error).__name__}: {error} (cannot open {url}); {hint}") from None
     return files, path.rstrip("/")
 
 

@@ -40,7 +40,7 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise KeyError(key) from None
         except OSError as error:
-            raise _refused("read", path, error) from error
+            raise _refused("read", path, error) from None
 
     def write(self, key: str, data: bytes) -> None:
         """Write to a temporary file beside the final one and rename it, which is atomic."""
@@ -53,9 +53,9 @@ class LocalStorage(Storage):
                 os.makedirs(folder, exist_ok=True)  # noqa: PTH103  a text, as above
                 self._write_and_rename(folder, path, data)
             except OSError as error:
-                raise _refused("written", path, error) from error
+                raise _refused("written", path, error) from None
         except OSError as error:
-            raise _refused("written", path, error) from error
+            raise _refused("written", path, error) from None
 
     @staticmethod
     def _write_and_rename(folder: str, path: str, data: bytes) -> None:
@@ -77,7 +77,7 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
-            raise _refused("looked at", path, error) from error
+            raise _refused("looked at", path, error) from None
 
     def delete(self, key: str) -> None:
         """Remove the file. Its folder stays: another process may be about to write into it."""
@@ -87,7 +87,7 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return
         except OSError as error:
-            raise _refused("deleted", path, error) from error
+            raise _refused("deleted", path, error) from None
 
     def list(self, prefix: str = "") -> list[str]:
         """The files below the folder whose key begins with a prefix."""
@@ -97,7 +97,7 @@ class LocalStorage(Storage):
     def _keys_below(self, start: str) -> Iterator[str]:
         def refuse(error: OSError) -> None:
             if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                raise _refused("listed", str(error.filename), error) from error
+                raise _refused("listed", str(error.filename), error) from None
 
         for folder, _, names in os.walk(start, onerror=refuse):
             for name in names:
@@ -112,4 +112,5 @@ class LocalStorage(Storage):
 def _refused(verb: str, path: str, error: OSError) -> StorageError:
     """What the file system said, and what to do about it."""
     fix = _FIXES.get(error.errno or 0, "see that the folder is there and sound")
-    return StorageError(f"{path} cannot be {verb} ({error.strerror or error}): {fix}")
+    cause = error.strerror or str(error)
+    return StorageError(f"{cause[:1].lower()}{cause[1:]}: {path} cannot be {verb}; {fix}")

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar
 
-from levada.exceptions import MissingDependencyError, OptionError, StorageError
+from levada.exceptions import MissingDependencyError, OptionError
 from levada.storage.base import Storage, checked_key
 from levada.storage.s3_errors import explained
 
@@ -93,10 +93,7 @@ class S3Storage(Storage):
 
                 client.upload_fileobj(BytesIO(data), self.bucket, name)
 
-        try:
-            self._ask("write", key, put)
-        except KeyError as error:  # some services call a missing bucket a missing key
-            raise StorageError(f"{self.describe()} cannot take {key!r}: there is no bucket {self.bucket!r}") from error
+        self._ask("write", key, put)
 
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
@@ -156,7 +153,7 @@ class S3Storage(Storage):
         try:
             return request(_client_for(self._settings))
         except (BotoCoreError, ClientError, Boto3Error, ValueError) as error:  # a ValueError is a bad address
-            raise explained(error, verb, key, self.bucket, self.describe()) from error
+            raise explained(error, verb, key, self.bucket, self.describe()) from None
 
 
 def refusal(bucket: str, key_id: str | None, secret: str | None, endpoint_url: str | None) -> str | None:

@@ -64,14 +64,14 @@ def explained(error: Any, verb: str, key: str, bucket: str, place: str) -> Excep
     """
     told = error.response.get("Error", {}) if hasattr(error, "response") else {}
     code = str(told.get("Code", ""))
-    if code in _NO_KEY:
+    if code in _NO_KEY and verb in ("read", "delete"):
         return KeyError(key)
     what = f"{verb} {key!r}" if key else verb
-    return StorageError(f"cannot {what} in {place}: {_advice(error, told, code, verb, bucket)}")
+    return StorageError(f"{_advice(error, told, code, verb, bucket)} (cannot {what} in {place})")
 
 
 def _advice(error: Any, told: dict[str, Any], code: str, verb: str, bucket: str) -> str:
-    if code == "NoSuchBucket":
+    if code == "NoSuchBucket" or code in _NO_KEY:  # some services call a missing bucket a missing key
         return f"there is no bucket {bucket!r}; create it, or correct its name"
     if code in ("AccessDenied", "403", "AllAccessDisabled"):
         return f"access denied; these credentials need {_RIGHTS[verb]} on the bucket {bucket!r}"

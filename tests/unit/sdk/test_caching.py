@@ -5,6 +5,7 @@ import enum
 import os
 import subprocess
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,6 +135,9 @@ def test_what_cannot_be_hashed_is_named():
         hash_of(threading.Lock())
     with pytest.raises(CacheKeyError, match=r"parameter 'session': .*INPUTS - 'session'"):
         hash_of_inputs({"month": 1, "session": threading.Lock()})
+    with pytest.raises(CacheKeyError, match="TypeError: cannot pickle") as raised:
+        hash_of_inputs({"session": threading.Lock()})
+    assert "another exception" not in "".join(traceback.format_exception(raised.value))
 
 
 def test_each_policy_looks_at_its_own():

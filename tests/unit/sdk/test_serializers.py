@@ -9,6 +9,7 @@ import math
 import pathlib
 import sys
 import threading
+import traceback
 import types
 from typing import Any, NamedTuple
 
@@ -464,3 +465,22 @@ def test_what_is_very_deep():
     for name in NAMES:
         with pytest.raises(SerializationError, match=r"[Rr]ecursion"):
             serializer_of(name).dumps(deep)
+
+
+@pytest.mark.parametrize(("serializer", "value"), [("json", object()), ("pickle", LOCK), ("compressed/pickle", [LOCK])])
+def test_what_cannot_be_written_shows_no_frames_of_libraries(serializer, value):
+    with pytest.raises(SerializationError) as raised:
+        serializer_of(serializer).dumps(value)
+    shown = "".join(traceback.format_exception(raised.value))
+    assert "cloudpickle" not in shown
+    assert "/json/" not in shown
+    assert "another exception" not in shown
+
+
+def test_the_users_own_encoder_is_shown():
+    def encode(value):
+        raise LookupError(f"no way to write {value!r}")
+
+    with pytest.raises(SerializationError) as raised:
+        JSONSerializer(object_encoder=encode).dumps(LOCK)
+    assert "in encode" in "".join(traceback.format_exception(raised.value))

@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 import urllib.request
+from traceback import format_exception
 
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, NoCredentialsError, NoRegionError
@@ -26,8 +27,11 @@ def uses(storage):
 def test_a_bucket_that_is_missing(s3_settings):
     storage = S3Storage("no-such-bucket", **s3_settings)
     for verb, use in uses(storage):
-        with pytest.raises(StorageError, match=f"cannot {verb}.*there is no bucket 'no-such-bucket'; create it"):
+        with pytest.raises(
+            StorageError, match=f"^there is no bucket 'no-such-bucket'; create it.*cannot {verb}"
+        ) as raised:
             use()
+        assert "botocore" not in "".join(format_exception(raised.value))
 
 
 def test_a_service_that_is_not_there(monkeypatch, s3_settings):
@@ -37,7 +41,7 @@ def test_a_service_that_is_not_there(monkeypatch, s3_settings):
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
         storage = S3Storage("bucket", **{**s3_settings, "endpoint_url": address})
         with pytest.raises(
-            StorageError, match=f"cannot read 'a' in s3://bucket at {address}: nothing answers there; check"
+            StorageError, match=rf"^nothing answers there; check .* \(cannot read 'a' in s3://bucket at {address}\)"
         ):
             storage.read("a")
 
@@ -148,7 +152,7 @@ def refused(code, message=""):
         (refused("301"), "the bucket is in another region; set region_name"),
         (refused("SlowDown"), "S3 asks for fewer requests"),
         (refused("Teapot", "short and stout"), "S3 answered Teapot: short and stout"),
-        (refused("Teapot"), "S3 answered Teapot$"),
+        (refused("Teapot"), "S3 answered Teapot"),
         (NoCredentialsError(), "there are no credentials"),
         (NoRegionError(), "no region is set"),
         (ConnectTimeoutError(endpoint_url="http://x"), "nothing answers there"),
@@ -158,7 +162,7 @@ def refused(code, message=""):
 def test_refusals_are_explained(error, advice):
     told = explained(error, "write", "k", "b", "s3://b")
     assert isinstance(told, StorageError)
-    with pytest.raises(StorageError, match=rf"cannot write 'k' in s3://b: {advice}"):
+    with pytest.raises(StorageError, match=rf"^{advice}.* \(cannot write 'k' in s3://b\)$"):
         raise told
 
 
@@ -167,8 +171,9 @@ def test_a_missing_key_is_no_refusal():
 
 
 def test_a_service_that_calls_a_missing_bucket_a_missing_key(monkeypatch, s3_settings):
+    for verb in ("write", "list"):
+        told = explained(refused("NoSuchKey"), verb, "k", "b", "s3://b")
+        assert str(told).startswith("there is no bucket 'b'; create it")
     storage = S3Storage("no-such-bucket", **s3_settings)
     monkeypatch.setattr("levada.storage.s3.explained", lambda *_: KeyError("k"))
-    with pytest.raises(StorageError, match="there is no bucket 'no-such-bucket'"):
-        storage.write("k", b".")
     storage.delete("k")

@@ -216,7 +216,7 @@ def test_fsspec_says_what_went_wrong_at_its_opening():
             raise PermissionError("no key fits")
 
     fsspec.register_implementation("closed", Closed, clobber=True)
-    with pytest.raises(StorageError, match=r"cannot open closed://x \(PermissionError: no key fits\); check the URL"):
+    with pytest.raises(StorageError, match=r"^PermissionError: no key fits \(cannot open closed://x\); check the URL"):
         FsspecStorage("closed://x")
 
 
