@@ -10,8 +10,9 @@ States, retries, caching and hooks are the same with each: a runner only decides
 
 from collections.abc import Callable, Iterable, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Never, Self
 
+from levada._options import parameter_names
 from levada.exceptions import NotSupported, OptionError
 
 if TYPE_CHECKING:
@@ -65,10 +66,17 @@ class TaskRunner:
 
 
 class SequentialTaskRunner(TaskRunner):
-    """Runs each submitted task at once, in the thread that submits it, and then hands out a future that is done."""
+    """Runs each submitted task at once, in the thread that submits it, and then hands out a future that is done.
+
+    Raises:
+        OptionError: it was given an option; it has none.
+    """
 
     name = "sequential"
     inline = True
+
+    def __init__(self, **unknown: Never) -> None:
+        _refuse_unknown(self, SequentialTaskRunner.__init__, unknown)
 
 
 class ThreadPoolTaskRunner(TaskRunner):
@@ -80,12 +88,13 @@ class ThreadPoolTaskRunner(TaskRunner):
         max_workers: how many at the same time; None: as many as there is work that waits, up to 512.
 
     Raises:
-        OptionError: `max_workers` is no positive whole number.
+        OptionError: `max_workers` is no positive whole number, or an option is unknown.
     """
 
     name = "threads"
 
-    def __init__(self, max_workers: int | None = None) -> None:
+    def __init__(self, max_workers: int | None = None, **unknown: Never) -> None:
+        _refuse_unknown(self, ThreadPoolTaskRunner.__init__, unknown)
         self.max_workers = _count_of(max_workers, type(self).__name__)
 
 
@@ -110,7 +119,7 @@ class ProcessPoolTaskRunner(TaskRunner):
         initargs: its arguments.
 
     Raises:
-        OptionError: a setting that cannot work.
+        OptionError: a setting that cannot work, or an unknown one.
     """
 
     name = "processes"
@@ -120,7 +129,9 @@ class ProcessPoolTaskRunner(TaskRunner):
         max_workers: int | None = None,
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
+        **unknown: Never,
     ) -> None:
+        _refuse_unknown(self, ProcessPoolTaskRunner.__init__, unknown)
         if initializer is not None and not callable(initializer):
             raise OptionError(f"ProcessPoolTaskRunner: initializer={initializer!r} must be a function")
         self.max_workers = _count_of(max_workers, "ProcessPoolTaskRunner")
@@ -158,7 +169,7 @@ class DaskTaskRunner(TaskRunner):
         cluster: a cluster object that is there already; it is left running.
 
     Raises:
-        OptionError: settings that contradict each other or are of the wrong kind.
+        OptionError: settings that contradict each other, are of the wrong kind or unknown.
     """
 
     name = "dask"
@@ -172,7 +183,9 @@ class DaskTaskRunner(TaskRunner):
         client_kwargs: Mapping[str, Any] | None = None,
         *,
         cluster: Any = None,
+        **unknown: Never,
     ) -> None:
+        _refuse_unknown(self, DaskTaskRunner.__init__, unknown)
         if address is not None and (not isinstance(address, str) or not address.strip()):
             raise OptionError(f"DaskTaskRunner: address={address!r} must be a text such as 'tcp://127.0.0.1:8786'")
         if not (cluster_class is None or callable(cluster_class) or _is_path(cluster_class)):
@@ -198,6 +211,19 @@ class DaskTaskRunner(TaskRunner):
         from levada.engine.remote.daskworkers import open_workers
 
         return open_workers(self)
+
+
+def _refuse_unknown(runner: TaskRunner, init: Callable[..., None], unknown: Mapping[str, Any]) -> None:
+    """Name an option that the runner does not have, and the one that was probably meant."""
+    if not unknown:
+        return
+    from difflib import get_close_matches
+
+    option = next(iter(unknown))
+    known = parameter_names(init)[1:]  # without self
+    close = get_close_matches(option, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(known) or 'none'}"
+    raise OptionError(f"{type(runner).__name__} has no option {option!r}; {hint}")
 
 
 def _count_of(value: object, owner: str) -> int | None:

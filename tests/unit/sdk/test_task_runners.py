@@ -27,6 +27,20 @@ from levada.task_runners import (
         (lambda: ProcessPoolTaskRunner(max_workers=True), "ProcessPoolTaskRunner: max_workers=True"),
         (lambda: ThreadPoolTaskRunner("4"), "max_workers='4'"),
         (lambda: ProcessPoolTaskRunner(initializer="setup"), "initializer='setup' must be a function"),
+        (
+            lambda: ThreadPoolTaskRunner(max_worker=2),
+            "ThreadPoolTaskRunner has no option 'max_worker'; did you mean 'max_workers'?",
+        ),
+        (
+            lambda: ConcurrentTaskRunner(threads=2),
+            "ConcurrentTaskRunner has no option 'threads'; it takes: max_workers$",
+        ),
+        (lambda: ProcessPoolTaskRunner(workers=2), "did you mean 'max_workers'?"),
+        (lambda: DaskTaskRunner(adress="tcp://x:1"), "did you mean 'address'?"),
+        (
+            lambda: SequentialTaskRunner(max_workers=1),
+            "SequentialTaskRunner has no option 'max_workers'; it takes: none",
+        ),
         (lambda: DaskTaskRunner(address=8786), "address=8786 must be a text such as 'tcp://"),
         (lambda: DaskTaskRunner(address=" "), "address=' ' must be a text"),
         (lambda: DaskTaskRunner(cluster_class="LocalCluster"), "such as 'distributed.LocalCluster'"),
