@@ -76,6 +76,10 @@ class Artifact(NamedTuple):
     flow_run_id: str | None = None
     task_run_id: str | None = None
 
+    def __await__(self) -> Generator[None, None, Self]:
+        yield from ()
+        return self
+
     @classmethod
     def get(cls, key: str) -> "Artifact | None":
         """The newest artifact with a key, in the storage of the run around the caller; None if there is none.
@@ -86,6 +90,13 @@ class Artifact(NamedTuple):
         """
         versions = cls.versions(key)
         return versions[-1] if versions else None
+
+    @classmethod
+    async def aget(cls, key: str) -> "Artifact | None":
+        """`get` for async code: other coroutines go on meanwhile."""
+        import asyncio
+
+        return await asyncio.to_thread(cls.get, key)
 
     @classmethod
     def versions(cls, key: str) -> "list[Artifact]":
@@ -290,7 +301,7 @@ def _loaded(storage: Storage, artifact_id: str) -> Artifact:
         times = {name: datetime.fromisoformat(document[name]) for name in ("created", "updated")}
         return Artifact(**{**document, **times})
     except (ValueError, TypeError, KeyError) as error:
-        raise ArtifactError(f"artifact {artifact_id!r} in {storage.describe()} is damaged ({error!r})") from error
+        raise ArtifactError(f"artifact {artifact_id!r} in {storage.describe()} is damaged ({error!r})") from None
 
 
 def _storage() -> Storage:

@@ -1,13 +1,15 @@
 """Variables: small named values that flows read at run time: `Variable.get("region", default="eu")`.
 
 On this machine each one is a file, `<home>/variables/<name>.json`; for a run in a cluster, a Block resource of type `variable`.
+
+What `set` and `find` give may be awaited as well, as Prefect's users do. A value is what it is and cannot be: `await Variable.aget(...)`.
 """
 
 import json
 import os
 import re
-from collections.abc import Iterable
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Generator, Iterable
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 from levada import settings
 from levada.exceptions import BlockMissing, VariableError
@@ -47,6 +49,10 @@ class Variable(NamedTuple):
     name: str
     value: Any
     tags: tuple[str, ...] = ()
+
+    def __await__(self) -> Generator[None, None, Self]:
+        yield from ()
+        return self
 
     @classmethod
     def set(cls, name: str, value: Any, tags: Iterable[str] | None = None, overwrite: bool = False) -> "Variable":
@@ -88,9 +94,7 @@ class Variable(NamedTuple):
             document = json.loads(text)
             return cls(name, document["value"], tuple(document["tags"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise VariableError(
-                f"variable {name!r} is damaged ({error!r}): set it again with overwrite=True"
-            ) from error
+            raise VariableError(f"variable {name!r} is damaged ({error!r}): set it again with overwrite=True") from None
 
     @classmethod
     def unset(cls, name: str) -> bool:
@@ -228,7 +232,7 @@ def _text_of(name: str, value: Any) -> str:
         raise VariableError(
             f"variable {name!r}: {type(value).__name__} cannot be written as JSON ({error}); "
             "use texts, numbers, lists and dicts, or a Secret block for what is secret"
-        ) from error
+        ) from None
     if len(text) > MAX_VALUE_CHARS:
         raise VariableError(
             f"variable {name!r}: the value has {len(text)} characters and at most {MAX_VALUE_CHARS} are kept; "

@@ -141,6 +141,7 @@ async def test_async_twins_and_awaited_results():
     assert await aupdate_progress_artifact(artifact_id, 2) == artifact_id
     assert Artifact.get("p").data == 2.0
     assert (await create_markdown_artifact("y", "m")).startswith("m/")
+    assert (await Artifact.get("m")).data == (await Artifact.aget("m")).data == "y"
 
 
 def test_values_are_made_readable():

@@ -38,6 +38,7 @@ async def test_async_twins():
     assert await Variable.aget("x") == 1
     assert await Variable.aget("y", 2) == 2
     assert await Variable.aunset("x")
+    assert (await Variable.set("x", 2)).value == 2
 
 
 JSON = st.recursive(
