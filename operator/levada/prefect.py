@@ -47,7 +47,7 @@ HOMES: Final[Mapping[str, Mapping[str, str]]] = {
     "prefect.artifacts": {
         "levada.artifacts": "create_image_artifact create_link_artifact create_markdown_artifact create_progress_artifact"
         " create_table_artifact update_progress_artifact acreate_image_artifact acreate_link_artifact"
-        " acreate_markdown_artifact acreate_progress_artifact acreate_table_artifact aupdate_progress_artifact"
+        " acreate_markdown_artifact acreate_progress_artifact acreate_table_artifact aupdate_progress_artifact Artifact"
     },
     "prefect.blocks.core": {"levada.blocks": "Block"},
     "prefect.blocks.notifications": {"levada.notifications": _WEBHOOKS},
@@ -140,12 +140,22 @@ _ASSETS = "Levada keeps no catalogue of assets: create_link_artifact() says wher
 _RAY = "use DaskTaskRunner for a cluster of machines, or ProcessPoolTaskRunner for the CPUs of one"
 _FIRST_GENERATION = "this is Prefect 1: write the flow as a function with @flow, and its parameters as arguments"
 _URL = "use SlackWebhook, MicrosoftTeamsWebhook, DiscordWebhook, Email or a Webhook to the service's HTTP interface"
+_ARTIFACT = "use create_{}_artifact(...), or Artifact.get(key) to read one"
+_LIMITS = "use concurrency(names) and rate_limit(names) of prefect.concurrency.sync or prefect.concurrency.asyncio"
+_NO_DRAWING = "flows are not drawn: `levada runs show NAME` lists the tasks of a run"
+_CALL_IT = "call the flow or the task itself"
+_ASYNC = "use asyncio: asyncio.run(f()) calls async code from sync code, `await asyncio.to_thread(f)` sync code from async code"
 _OTHER_STORAGE = "use S3Bucket, GCSBucket, AzureBlobStorage, LocalFileSystem or RemoteFileSystem of levada.filesystems"
 
 # Prefect's module, or a name in one -> what to use instead. A module stands for everything below it.
 ABSENT: Final[Mapping[str, str]] = {
     "prefect.Parameter": _FIRST_GENERATION,
     "prefect.aserve": "use serve() in a process of its own",
+    "prefect.artifacts.ImageArtifact": _ARTIFACT.format("image"),
+    "prefect.artifacts.LinkArtifact": _ARTIFACT.format("link"),
+    "prefect.artifacts.MarkdownArtifact": _ARTIFACT.format("markdown"),
+    "prefect.artifacts.ProgressArtifact": _ARTIFACT.format("progress"),
+    "prefect.artifacts.TableArtifact": _ARTIFACT.format("table"),
     "prefect.assets": _ASSETS,
     "prefect.automations": _KUBERNETES_EVENTS,
     "prefect.blocks.notifications.AppriseNotificationBlock": _URL,
@@ -155,6 +165,9 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.blocks.notifications.TwilioSMS": _URL,
     "prefect.client.orchestration": _NO_SERVER,
     "prefect.client.get_client": _NO_SERVER,
+    "prefect.concurrency.context": _LIMITS,
+    "prefect.concurrency.services": _LIMITS,
+    "prefect.concurrency.v1": _LIMITS,
     "prefect.deploy": "call flow.deploy() for each flow, or Deployment.build_from_flow(...).apply()",
     "prefect.deployments.DeploymentImage": "give the image's name as image='...'; build it with your own tools",
     "prefect.deployments.run_deployment": _START_RUN,
@@ -165,6 +178,7 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.filesystems.GCS": "use levada.filesystems.GCSBucket",
     "prefect.filesystems.GitHub": "use levada.filesystems.GitRepository",
     "prefect.filesystems.SMB": _OTHER_STORAGE,
+    "prefect.flow_engine": _CALL_IT,
     "prefect.flow_runs.wait_for_flow_run": "kubectl wait --for=condition=Succeeded flowrun/NAME",
     "prefect.get_client": _NO_SERVER,
     "prefect.infrastructure.DockerContainer": "use KubernetesJob(image='...'): runs are Kubernetes Jobs",
@@ -174,9 +188,13 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.run_configs": _FIRST_GENERATION,
     "prefect.settings": _SETTINGS,
     "prefect.storage": _FIRST_GENERATION,
+    "prefect.task_engine": _CALL_IT,
     "prefect.task_runners.PrefectTaskRunner": _BACKGROUND,
     "prefect.task_runners.RayTaskRunner": _RAY,
     "prefect.task_worker": _BACKGROUND,
+    "prefect.utilities.asyncutils": _ASYNC,
+    "prefect.utilities.hashing": "use levada.caching.hash_of(value)",
+    "prefect.utilities.visualization": _NO_DRAWING,
     "prefect.workers": "there are no workers: the operator starts each run as a Kubernetes Job; `levada agent` serves a bare machine",
     "prefect_airbyte": _OWN_CLIENT,
     "prefect_aws.MinIOCredentials": "give S3Bucket the endpoint_url, aws_access_key_id and aws_secret_access_key",
@@ -303,8 +321,8 @@ def _refusal(asked: str) -> str:
         advice = ABSENT.get(above)
         above = above.rpartition(".")[0]
     if advice is None:
-        known = ", ".join(sorted(names_of(module)))
-        advice = f"of {module} it has {known}" if known else "use what the guide shows"
+        below = {name.removeprefix(f"{module}.") for name in _MODULES if name.startswith(f"{module}.")}
+        advice = f"of {module} it has {', '.join(sorted(names_of(module) or below))}"
     return f"Levada does not have {asked}: {advice} (see {_GUIDE})"
 
 
