@@ -10,6 +10,11 @@ from levada.exceptions import OptionError
 # Flags of a function's code, as in `inspect`, whose import costs more than all of this.
 _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 _MAX_SLUG_CHARS = 40
+# Options that Prefect has, and why they are not here.
+_ABSENT = {
+    "asset_deps": "there is no catalogue of assets: create_link_artifact() says where something was written",
+    "viz_return_value": "flows are not drawn without being run: the graph of a run is recorded while it runs",
+}
 
 
 def function_of(fn: Any, decorator: str) -> Callable[..., Any]:
@@ -104,6 +109,7 @@ def refuse_unknown(options: dict[str, Any], known: frozenset[str], decorator: st
         names = sorted(known)
         close = get_close_matches(option, names, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(names)}"
+        hint = _ABSENT.get(option, hint)
         raise OptionError(f"@{decorator} has no option {option!r}; {hint}")
 
 

@@ -186,6 +186,7 @@ def test_with_options_changes_a_copy():
         (lambda fn: flow(version=1)(fn), "flow 'fn': version=1 must be a text"),
         (lambda fn: flow(validate_parameters="no")(fn), "flow 'fn': validate_parameters='no' must be True or False"),
         (lambda fn: task(log_prints="yes")(fn), "task 'fn': log_prints='yes' must be True or False"),
+        (lambda fn: task(asset_deps=[])(fn), "@task has no option 'asset_deps'; there is no catalogue of assets"),
         (lambda fn: task("name"), "@task was given 'name', which is not a function; write @task(name=...)"),
         (lambda fn: task(fn).with_options(retrys=1), "@task.with_options has no option 'retrys'"),
         (lambda fn: exponential_backoff("2"), "exponential_backoff('2'): the factor must be a number"),
