@@ -11,17 +11,39 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Any
+from typing import Any, Final
 
+from levada.exceptions import LevadaError
 from levada.flows import Flow
+
+# Modules whose package has another name, among those that flows import most.
+_PACKAGES: Final = {
+    "PIL": "pillow",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python",
+    "dateutil": "python-dateutil",
+    "dotenv": "python-dotenv",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
 
 
 class CodeError(Exception):
-    """The flow could not be loaded. `reason` is the status' CamelCase word for it."""
+    """The flow could not be loaded.
 
-    def __init__(self, reason: str, message: str) -> None:
+    Args:
+        reason: the status' CamelCase word for it.
+        message: the cause and the fix where a run happens in a cluster.
+        here: the same for the author's machine, below the traceback.
+        needs_prefect: whether Prefect is what is missing.
+    """
+
+    def __init__(self, reason: str, message: str, *, here: str | None = None, needs_prefect: bool = False) -> None:
         super().__init__(message)
         self.reason = reason
+        self.here = here or message
+        self.needs_prefect = needs_prefect
 
 
 def load_flow(entrypoint: str, code_dir: Path) -> Flow[Any, Any]:
@@ -79,6 +101,10 @@ def find_file(path: str, code_dir: Path) -> Path:
         raise CodeError(
             "CodeNotFound",
             f"There is no folder {folder} for {path}. Is spec.source.image.path of the Flow a folder of this image?",
+        )
+    if (folder / f"{path}.py").is_file():
+        raise CodeError(
+            "CodeNotFound", f"There is no {path} in {folder}, but there is {path}.py: the entrypoint needs its `.py`."
         )
     present = sorted(found.name for found in folder.iterdir() if not found.name.startswith("."))
     raise CodeError("CodeNotFound", f"There is no {path} in {folder}, which holds {_listed(present)}.")
@@ -153,13 +179,31 @@ def _explained(error: Exception, file: Path) -> CodeError:
         line = f", line {error.lineno}" if error.lineno else ""
         return CodeError("SyntaxError", f"{Path(error.filename or file).name}{line}: {error.msg}{text}.")
     if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
-        return CodeError(
-            "ImportFailed",
-            f"{where} needs the module {error.name!r}, which is not installed here: add {package!r} to the image of the "
-            "Deployment (spec.infrastructure.image), or to the agent's Python environment.",
-        )
-    return CodeError("ImportFailed", f"{where} raised {type(error).__name__} while it was imported: {error}")
+        return _missing(where, error.name)
+    raised = f"{where} raised {type(error).__name__} while it was imported"
+    # A traceback ends with the error's own text; of ours there is none.
+    here = f"{raised}: {error}" if isinstance(error, LevadaError) else f"{raised}; its traceback is above"
+    is_prefect = isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "prefect"
+    return CodeError(
+        "ImportFailed",
+        f"{raised}: {error}",
+        here=here,
+        needs_prefect=is_prefect and not isinstance(error, LevadaError),
+    )
+
+
+def _missing(where: str, module: str) -> CodeError:
+    top = module.partition(".")[0]
+    package = _PACKAGES.get(top, top)
+    needs = f"{where} needs the module {module!r}, which is not installed"
+    is_prefect = top == "prefect"
+    return CodeError(
+        "ImportFailed",
+        f"{needs} here: add {package!r} to the image of the Deployment (spec.infrastructure.image), or to the agent's "
+        "Python environment.",
+        here=needs if is_prefect else f"{needs}: `pip install {package}`",
+        needs_prefect=is_prefect,
+    )
 
 
 def _place(trace: TracebackType | None, file: Path) -> str:
@@ -181,6 +225,10 @@ def _user_frames(trace: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _print_traceback(error: Exception) -> None:
+    if isinstance(
+        error, LevadaError
+    ):  # its text says the cause and the fix, and the CodeError repeats it with the line
+        return
     first = next(_user_frames(error.__traceback__), None)
     traceback.print_exception(type(error), error, first)
 

@@ -5,18 +5,22 @@ completed.
 """
 
 import json
+import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from levada.flows import Flow
+    from levada.states import State
 
 # Set in the process of a served run: there, `serve()` returns at once, or each run would serve again.
 SERVED_VARIABLE = "LEVADA_SERVED_RUN"
 USAGE_ERROR = 2
+KILLED = 128  # plus the signal's number: the exit code that shells know
 
 
 def find_flow(entrypoint: str, *, prefect: bool = False) -> "Flow[..., Any]":
@@ -39,17 +43,51 @@ def find_flow(entrypoint: str, *, prefect: bool = False) -> "Flow[..., Any]":
     return load_flow(entrypoint, Path.cwd())
 
 
-def run(entrypoint: str, parameters: Mapping[str, Any], *, prefect: bool = False) -> int:
-    """Run the flow and return the exit code: 0 only if it completed. The log says what went wrong.
+def run(flow: "Flow[..., Any]", parameters: Mapping[str, Any]) -> int:
+    """Run the flow and return the exit code: 0 only if it completed, 143 if SIGTERM ended it. stderr says what went wrong.
 
     Raises:
-        CodeError: the flow cannot be loaded.
+        KeyboardInterrupt: Ctrl-C ended it.
     """
     from levada.engine.run import run_flow
+    from levada.engine.signals import TerminationSignal
 
-    flow = find_flow(entrypoint, prefect=prefect)
     state = run_flow(flow, parameters, handle_signals=True)
-    return 0 if state.is_completed() else 1
+    if state.is_completed():
+        return 0
+    if not _is_on_stderr(logging.WARNING if state.is_cancelled() else logging.ERROR):
+        sys.stderr.write(_last_line(flow, state))
+    error = state.exception
+    if isinstance(error, TerminationSignal) and error.signum != signal.SIGINT:
+        return KILLED + error.signum
+    if isinstance(error, KeyboardInterrupt):
+        raise KeyboardInterrupt
+    return 1
+
+
+def _is_on_stderr(level: int) -> bool:
+    """Whether the run's log of this level is seen there."""
+    from levada.logging import LOGGER
+
+    logger: logging.Logger | None = LOGGER if LOGGER.isEnabledFor(level) else None
+    while logger is not None:
+        if any(each.level <= level and getattr(each, "stream", None) is sys.stderr for each in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
+
+
+def _last_line(flow: "Flow[..., Any]", state: "State[Any]") -> str:
+    from levada.logging import masked
+
+    why = f": {masked(state.message).splitlines()[0]}" if state.message else ""
+    return f"flow {flow.name!r} ended as {state.name}{why}\n"
+
+
+def interrupt() -> NoReturn:
+    """End the process as Python ends a script at Ctrl-C, so that the shell and its loops stop as well; without a traceback."""
+    sys.excepthook = lambda *_: None
+    raise KeyboardInterrupt from None
 
 
 def main() -> None:
@@ -62,10 +100,13 @@ def main() -> None:
         sys.exit(USAGE_ERROR)
     os.environ[SERVED_VARIABLE] = "1"
     try:
-        sys.exit(run(arguments[0], json.loads(arguments[1]), prefect="--prefect" in sys.argv))
+        code = run(find_flow(arguments[0], prefect="--prefect" in sys.argv), json.loads(arguments[1]))
     except CodeError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(1)
+        sys.stderr.write(f"error: {error.here}\n")
+        code = 1
+    except KeyboardInterrupt:
+        interrupt()
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from levada.engine import parameters as rules
@@ -28,7 +28,7 @@ def schema_of(flow: "Flow[..., Any]") -> dict[str, Any]:
             found["default"] = parameter.default
         properties[parameter.name] = found | {"title": parameter.name, "position": position}
     schema: dict[str, Any] = {"type": "object", "properties": properties}
-    required = [name for name in properties if parameters[name].default is inspect.Parameter.empty]
+    required = missing(flow, ())
     if required:
         schema["required"] = required
     if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
@@ -55,6 +55,28 @@ def _is_json(value: Any) -> bool:
     except (TypeError, ValueError, RecursionError):
         return False
     return True
+
+
+def takes(flow: "Flow[..., Any]", name: str, value: Any) -> bool | None:
+    """Whether a value fits the annotation of a parameter; None if there is none."""
+    parameter = rules.signature_of(flow.fn).parameters.get(name)
+    if parameter is None or parameter.kind not in _NAMED or parameter.annotation is inspect.Parameter.empty:
+        return None
+    try:
+        rules.validate(_probe(flow, {name: value}), {name: value})
+    except Exception:  # noqa: BLE001  a validator of the user may raise anything
+        return False
+    return True
+
+
+def missing(flow: "Flow[..., Any]", given: Collection[str]) -> list[str]:
+    """The parameters that have no default and no value."""
+    parameters = rules.signature_of(flow.fn).parameters.values()
+    return [each.name for each in parameters if each.name not in given and _is_required(each)]
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.kind in _NAMED and parameter.default is inspect.Parameter.empty
 
 
 def parameters_for(flow: "Flow[..., Any]", given: Mapping[str, Any] | None) -> dict[str, Any]:

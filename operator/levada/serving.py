@@ -205,7 +205,7 @@ def from_source(source: Any, entrypoint: str) -> "Flow[..., Any]":
     try:
         return load_flow(entrypoint, folder)
     except CodeError as error:
-        raise DeploymentError(f"flow {entrypoint!r} cannot be loaded from {source!r}: {error}") from error
+        raise DeploymentError(f"flow {entrypoint!r} cannot be loaded from {source!r}: {error.here}") from error
 
 
 def _folder_of(source: Any) -> Path:

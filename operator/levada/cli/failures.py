@@ -12,8 +12,13 @@ HINTS: Final[dict[str, str]] = {
     "NotFound": "`kubectl get levada` lists what there is; `kubectl apply -f crds/` installs the kinds",
     "Forbidden": "your user lacks this right: `kubectl auth can-i --list` shows what it has",
     "Unauthorized": "the credentials of your kubeconfig are not accepted: renew them, or choose another --context",
-    "KubeconfigError": "set KUBECONFIG, or run `levada cluster up` and use its kubeconfig",
+    "KubeconfigError": "set KUBECONFIG or pass --kubeconfig FILE, or run `levada cluster up` and use its kubeconfig",
 }
+
+
+def prefect_hint(command: str, entrypoint: str) -> str:
+    """What to do with a file that was written for Prefect."""
+    return f"`{command} --prefect {entrypoint}` lets its imports of prefect mean Levada; nothing needs to be installed"
 
 
 def report_failure(error: Exception) -> int:

@@ -4,7 +4,8 @@ import argparse
 import sys
 from typing import Any, Final
 
-from levada.cli.parameters import ParameterSyntaxError, parse_parameters
+from levada.cli.failures import prefect_hint
+from levada.cli.parameters import ParameterSyntaxError, parse_parameters, value_for
 
 HELP: Final = "Run a flow on this machine, without a cluster. The exit code is 0 only if the flow completed."
 
@@ -21,26 +22,32 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="levada run", description=HELP, formatter_class=_Formatter, allow_abbrev=False)
     made.add_argument("entrypoint", metavar="PATH.py:FLOW", help="file and function, or module:function")
     made.add_argument(
-        "-p", "--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter; read as YAML; repeatable"
+        "-p",
+        "--param",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a parameter; read as YAML, or as text where the flow takes text; repeatable",
     )
     made.add_argument("--prefect", action="store_true", help="let imports of prefect mean Levada")
     return made
 
 
 def main(arguments: list[str]) -> None:
-    """Run the flow and end the process with 0 only if it completed."""
+    """Run the flow and end the process with 0 only if it completed; Ctrl-C goes on to the caller."""
     from levada._loading import CodeError
-    from levada._local_run import run
+    from levada._local_run import find_flow, run
 
     asked = parser().parse_args(arguments)
     try:
-        parameters = parse_parameters(asked.param)
-        code = run(asked.entrypoint, parameters, prefect=asked.prefect)
-    except (ParameterSyntaxError, CodeError) as error:
+        flow = find_flow(asked.entrypoint, prefect=asked.prefect)
+        code = run(flow, parse_parameters(asked.param, value_for(flow)))
+    except ParameterSyntaxError as error:
         sys.stderr.write(f"error: {error}\n")
-        if "needs the module 'prefect" in str(error) and not asked.prefect:
-            sys.stderr.write(
-                f"hint:  `levada run --prefect {asked.entrypoint}` runs files that were written for Prefect\n"
-            )
+        code = 1
+    except CodeError as error:
+        sys.stderr.write(f"error: {error.here}\n")
+        if error.needs_prefect and not asked.prefect:
+            sys.stderr.write(f"hint:  {prefect_hint('levada run', asked.entrypoint)}\n")
         code = 1
     sys.exit(code)

@@ -67,6 +67,10 @@ def main() -> None:
     try:
         run_group(group, arguments)
     except KeyboardInterrupt:
+        if group == "run":
+            from levada._local_run import interrupt
+
+            interrupt()
         sys.exit(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last resort decides what is a person's mistake and what is a bug
         sys.exit(report_failure(error))

@@ -49,8 +49,10 @@ def _raise(signum: int, frame: FrameType | None) -> None:
 
 def describe(error: BaseException) -> str:
     """In words, what interrupted a run."""
-    if isinstance(error, TerminationSignal):
+    if isinstance(error, TerminationSignal) and error.signum != signal.SIGINT:
         return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return _WORDS["KeyboardInterrupt"]
     known = _WORDS.get(type(error).__name__)
     return known or f"stopped by {type(error).__name__}"
 
