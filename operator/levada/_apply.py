@@ -8,7 +8,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from levada.exceptions import DeploymentError
 from levada.resources import names
@@ -16,7 +16,17 @@ from levada.resources.kinds import SCHEDULES
 
 T = TypeVar("T")
 Resource = dict[str, Any]
-_BY_HAND = "write the YAML with .to_yaml('deployment.yaml') and `kubectl apply -f deployment.yaml` where a cluster is"
+_BY_HAND: Final = (
+    "write the YAML with .to_yaml('deployment.yaml') and `kubectl apply -f deployment.yaml` where a cluster is"
+)
+
+
+class NotTaken(Exception):  # noqa: N818  it is caught next door and never seen by a user
+    """No cluster took the resources, for this cause; `advice` is what to do in Python."""
+
+    def __init__(self, cause: str, advice: str) -> None:
+        super().__init__(cause)
+        self.advice = advice
 
 
 def apply(resources: Sequence[Resource], namespace: str | None = None) -> list[str]:
@@ -26,11 +36,22 @@ def apply(resources: Sequence[Resource], namespace: str | None = None) -> list[s
         DeploymentError: there is no cluster, it cannot be reached, or it refuses; the message says what to do.
     """
     try:
+        return take(resources, namespace)
+    except NotTaken as error:
+        raise DeploymentError(f"{error}; {error.advice}") from None
+
+
+def take(resources: Sequence[Resource], namespace: str | None = None) -> list[str]:
+    """As `apply`, for callers that have advice of their own.
+
+    Raises:
+        NotTaken: there is no cluster, it cannot be reached, or it refuses.
+    """
+    try:
         kube = import_module("levada.kube")
     except ImportError as error:
-        raise DeploymentError(
-            f"talking to a cluster needs {error.name}: pip install 'levada[operator]'; or {_BY_HAND}"
-        ) from error
+        cause = f"talking to a cluster needs {error.name}: pip install 'levada[operator]'"
+        raise NotTaken(cause, f"or {_BY_HAND}") from None
 
     async def work() -> list[str]:
         async with kube.Client.from_kubeconfig(user_agent="levada-sdk") as client:
@@ -39,9 +60,10 @@ def apply(resources: Sequence[Resource], namespace: str | None = None) -> list[s
     try:
         return _finished(work())
     except kube.KubeconfigError as error:
-        raise DeploymentError(f"no cluster is configured ({error}); set KUBECONFIG, or {_BY_HAND}") from error
+        advice = f"set KUBECONFIG to a file that describes one, or {_BY_HAND}"
+        raise NotTaken(f"no cluster is configured ({error})", advice) from None
     except kube.KubeError as error:
-        raise DeploymentError(f"the cluster did not take the deployment: {error}; or {_BY_HAND}") from error
+        raise NotTaken(f"the cluster did not take the deployment: {error}", f"or {_BY_HAND}") from None
 
 
 async def apply_all(client: Any, resources: Sequence[Resource], namespace: str) -> list[str]:
@@ -69,11 +91,17 @@ async def _drop_schedules(client: Any, deployment: str, namespace: str, kept: se
             await client.delete(SCHEDULES, each["metadata"]["name"], namespace, uid=each["metadata"]["uid"])
 
 
-def _finished(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end, in a thread of its own if this one is inside an event loop already."""
+def _is_in_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        return False
+    return True
+
+
+def _finished(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, in a thread of its own if this one is inside an event loop already."""
+    if not _is_in_loop():
         return asyncio.run(work)
     results: list[T] = []
     errors: list[BaseException] = []

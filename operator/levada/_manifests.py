@@ -32,6 +32,16 @@ def resources_of(deployment: "Deployment") -> list[Resource]:
     return found
 
 
+def with_secrets(deployment: "Deployment") -> list[Resource]:
+    """The resources, and before them a Secret with the keys of the storage, if it has any: for a cluster, never for a file."""
+    resources = deployment.to_resources()
+    if deployment.storage is None:
+        return resources
+    from levada._code_storage import secrets_of
+
+    return [*secrets_of(deployment), *resources]
+
+
 def check(resource: Resource) -> None:
     """Check a resource against its model; other kinds than ours are left alone.
 

@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -28,6 +29,16 @@ def place_of(flow: "Flow[..., Any]", entrypoint: str | None = None) -> Place:
     Raises:
         DeploymentError: it is in no file, or not at the top of one, so nobody else could load it.
     """
+    place = _place(flow, entrypoint)
+    if place.function in _only_as_script(place.file):
+        raise DeploymentError(
+            f"{place.file.name} defines {place.function!r} under `if __name__ == '__main__':`, where no run that imports the "
+            "file finds it; move the flow above that line"
+        )
+    return place
+
+
+def _place(flow: "Flow[..., Any]", entrypoint: str | None) -> Place:
     if entrypoint is not None:
         path, _, function = entrypoint.rpartition(":")
         if not path.endswith(".py") or not function.isidentifier():
@@ -60,6 +71,42 @@ def _file(path: Path, flow: "Flow[..., Any]") -> Path:
     raise DeploymentError(
         f"flow {flow.name!r} is in no file ({path}); write it into one, or give entrypoint='path.py:function'"
     )
+
+
+def _only_as_script(file: Path) -> set[str]:
+    """The names that a file has only if it is run, not if it is imported."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):  # said when the code is collected
+        return set()
+    guarded: set[str] = set()
+    always: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.If) and _is_main_guard(node.test):
+            guarded |= _bound(node.body)
+            always |= _bound(node.orelse)
+        else:
+            always |= _bound([node])
+    return guarded - always
+
+
+def _is_main_guard(test: ast.expr) -> bool:
+    return ast.unparse(test) in {"__name__ == '__main__'", "'__main__' == __name__"}
+
+
+def _bound(nodes: Iterable[ast.AST]) -> set[str]:
+    """The names that statements bind where they stand; what functions and classes bind inside is their own."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif not isinstance(node, ast.Lambda):
+            names |= _bound(ast.iter_child_nodes(node))
+    return names
 
 
 def files_of(place: Place, *, image: bool = False) -> dict[str, str]:

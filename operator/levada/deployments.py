@@ -34,6 +34,8 @@ _ABSENT = {
     "webserver": "a served deployment has no web server",
     "push": "build and push the image with your own tools, and name it as image='...'",
 }
+# The options that are a schedule's rule, each with the schedule that it stands for.
+_RULES = {"cron": "Cron(...)", "interval": "Interval(...)", "rrule": "RRule(...)"}
 # What Prefect asks and what has one answer here: the flow's file travels with what it imports, and nothing else.
 _MEANINGLESS = ("entrypoint_type", "version_type", "ignore_file")
 
@@ -104,6 +106,7 @@ class Deployment:
         self.parameters = schemas.parameters_for(flow, parameters)
         for each in self.schedules:
             schemas.parameters_for(flow, each.parameters)
+            _complete(flow, {**self.parameters, **each.parameters}, each)
         self.parameter_schema = schemas.schema_of(flow) if enforce_parameter_schema else None
         self.work_queue_name = _queue(work_queue_name or work_pool_name or DEFAULT_QUEUE)
         self.storage = _storage(storage)
@@ -200,12 +203,7 @@ class Deployment:
         from levada import _apply
 
         self.skip_upload = self.skip_upload or not upload
-        resources = self.to_resources()
-        if self.storage is not None:
-            from levada._code_storage import secrets_of
-
-            resources = [*secrets_of(self), *resources]
-        return _apply.apply(resources, self.infrastructure.namespace)
+        return _apply.apply(_manifests.with_secrets(self), self.infrastructure.namespace)
 
     def __repr__(self) -> str:
         return f"<Deployment {self.name!r} of flow {self.flow.name!r}>"
@@ -224,7 +222,8 @@ def to_deployment(flow: "Flow[..., Any]", name: str, **options: Any) -> Deployme
         DeploymentError: it cannot be built.
         OptionError: an option means nothing.
     """
-    rules = {key: options.pop(key, None) for key in ("cron", "interval", "rrule", "timezone", "anchor_date")}
+    rules = {key: options.pop(key, None) for key in (*_RULES, "timezone", "anchor_date")}
+    _one_rule(rules)
     schedules = schedules_of(schedule=options.pop("schedule", None), schedules=options.pop("schedules", None), **rules)
     image = options.pop("image", None)
     variables = {**(options.pop("job_variables", None) or {}), **({"image": image} if image else {})}
@@ -279,6 +278,37 @@ def _name(name: object) -> str:
     if not isinstance(name, str) or not slug_of(name):
         raise DeploymentError(f"name={name!r}: a deployment's name is a text with at least one letter or digit")
     return name
+
+
+def _one_rule(options: Mapping[str, Any]) -> None:
+    """Refuse options for a schedule that mean several schedules, or none."""
+    given = [name for name in _RULES if options[name] is not None]
+    if len(given) > 1:
+        raise DeploymentError(
+            f"{' and '.join(f'{name}=' for name in given)} are two rules for one schedule; give one of them, or "
+            f"schedules=[{', '.join(_RULES[name] for name in given)}] for several schedules"
+        )
+    if options["timezone"] is not None and not given:
+        raise DeploymentError(
+            f"timezone={options['timezone']!r} belongs to a schedule; give cron=, interval= or rrule= with it, or write it "
+            "into the schedule: CronSchedule('0 6 * * *', timezone=...)"
+        )
+    if options["anchor_date"] is not None and options["interval"] is None:
+        raise DeploymentError("anchor_date= says when an interval begins; give interval= with it")
+
+
+def _complete(flow: "Flow[..., Any]", parameters: Mapping[str, Any], schedule: Schedule) -> None:
+    """Refuse a schedule whose runs could not start, as nobody gives them what they need."""
+    from levada._parameter_schema import missing
+
+    names = missing(flow, parameters)
+    if names:
+        shown = ", ".join(f"{name!r}: ..." for name in names)
+        raise DeploymentError(
+            f"flow {flow.name!r} needs the parameter{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}, and "
+            f"{schedule.rule!r} gives no value: add parameters={{{shown}}} to the deployment or the schedule, or give "
+            "the flow a default"
+        )
 
 
 def _text(value: object, option: str, most: int) -> str | None:

@@ -1,17 +1,21 @@
 """`levada deployment build` and `apply`: from a flow's file to YAML, and from YAML to the cluster."""
 
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from levada.cli.connection import ContextOption, KubeconfigOption, Target, run
+from levada.cli.failures import prefect_hint
 from levada.cli.output import error
 
 if TYPE_CHECKING:
     from levada.deployments import Deployment
+    from levada.flows import Flow
     from levada.kube import Client
 
 Texts = list[str] | None
@@ -49,7 +53,7 @@ def build(
     paused: Annotated[bool, typer.Option("--paused", help="Start no runs for now.")] = False,
     namespace: Annotated[str | None, typer.Option("--namespace", help="Namespace to write into the file.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; FLOW-deployment.yaml if absent.")
+        Path | None, typer.Option("--output", "-o", help="File to write, - for stdout; FLOW-deployment.yaml if absent.")
     ] = None,
     apply_now: Annotated[bool, typer.Option("--apply", "-a", help="Apply it to the cluster at once.")] = False,
     prefect: Annotated[bool, typer.Option("--prefect", help="Let imports of prefect mean Levada.")] = False,
@@ -59,21 +63,22 @@ def build(
     from levada._local_run import find_flow
     from levada.deployments import to_deployment
     from levada.exceptions import LevadaError
+    from levada.schedules import schedules_of
 
+    rules = {"cron": cron, "interval": interval, "rrule": rrule}
+    _check_schedules(rules, timezone, anchor)
+    is_stdout = str(output) == "-"
     variables = {"image": image, "namespace": namespace, "env": _pairs(env, "--env")}
     try:
-        flow = find_flow(entrypoint, prefect=prefect)
+        with redirect_stdout(sys.stderr) if is_stdout else nullcontext():  # what the file prints is no YAML
+            flow = find_flow(entrypoint, prefect=prefect)
         made = to_deployment(
             flow,
             name,
             work_queue_name=queue,
-            cron=cron,
-            interval=interval,
-            rrule=rrule,
-            timezone=timezone,
-            anchor_date=anchor,
+            schedules=schedules_of(**rules, timezone=timezone, anchor_date=anchor),
             tags=tag,
-            parameters=_parameters(parameter, parameters),
+            parameters=_parameters(parameter, parameters, flow),
             job_variables={key: value for key, value in variables.items() if value},
             storage=_block(storage),
             path=path,
@@ -82,12 +87,29 @@ def build(
             paused=paused,
             entrypoint=_file_entrypoint(entrypoint),
         )
-        _write(made, output or Path(f"{made.place.function}-deployment.yaml"), apply_now=apply_now)
-    except (LevadaError, CodeError) as failure:
+        file = None if is_stdout else output or Path(f"{made.place.function}-deployment.yaml")
+        _write(made, file, apply_now=apply_now)
+        if apply_now:
+            _apply(made, file)
+    except CodeError as failure:
+        hint = prefect_hint("levada deployment build", entrypoint) if failure.needs_prefect and not prefect else None
+        raise error(failure.here, hint) from None
+    except LevadaError as failure:
         raise error(str(failure)) from None
 
 
-def _write(made: "Deployment", file: Path, *, apply_now: bool) -> None:
+def _check_schedules(rules: dict[str, Any], timezone: str | None, anchor: str | None) -> None:
+    if timezone and not any(rules.values()):
+        raise error("--timezone is that of a schedule, and there is none", "add --cron, --interval or --rrule")
+    if anchor and not rules["interval"]:
+        raise error("--anchor-date says when an interval begins, and there is none", "add --interval")
+
+
+def _write(made: "Deployment", file: Path | None, *, apply_now: bool) -> None:
+    """Write the YAML to the file, or to stdout and nothing else."""
+    if file is None:
+        typer.echo(made.to_yaml(), nl=False)
+        return
     try:
         made.to_yaml(file)
     except OSError as failure:
@@ -95,10 +117,21 @@ def _write(made: "Deployment", file: Path, *, apply_now: bool) -> None:
     typer.echo(f"deployment {made.slug} of flow {made.flow.name} written to {file}")
     if not apply_now:
         typer.echo(f"`levada deployment apply {file}` applies it")
-        return
+
+
+def _apply(made: "Deployment", file: Path | None) -> None:
+    from levada._apply import NotTaken, take
+    from levada._manifests import with_secrets
+
     made.skip_upload = True
-    for each in made.apply():
-        typer.echo(f"{each} applied")
+    try:
+        for each in take(with_secrets(made), made.infrastructure.namespace):
+            typer.echo(f"{each} applied", err=file is None)
+    except NotTaken as failure:
+        hint = f"the YAML is in {file}: " if file else ""
+        raise error(
+            str(failure), f"{hint}set KUBECONFIG, or `kubectl apply -f {file or 'FILE'}` where a cluster is"
+        ) from None
 
 
 def _file_entrypoint(entrypoint: str) -> str | None:
@@ -111,14 +144,14 @@ def _block(slug: str | None) -> Any:
     return None if slug is None else load_block(slug)
 
 
-def _parameters(given: Sequence[str] | None, text: str | None) -> dict[str, Any]:
-    from levada.cli.parameters import ParameterSyntaxError, parse_parameters
+def _parameters(given: Sequence[str] | None, text: str | None, flow: "Flow[..., Any]") -> dict[str, Any]:
+    from levada.cli.parameters import ParameterSyntaxError, parse_parameters, value_for
 
     try:
         found = json.loads(text) if text else {}
         if not isinstance(found, dict):
             raise error(f"--params {text!r} must be a JSON object, such as --params '{{\"n\": 1}}'")
-        return {**found, **parse_parameters(given or [])}
+        return {**found, **parse_parameters(given or [], value_for(flow))}
     except ParameterSyntaxError as failure:
         raise error(str(failure)) from None
     except ValueError as failure:

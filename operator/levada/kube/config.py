@@ -50,10 +50,7 @@ def load(path: Path | str | None = None, context: str | None = None) -> Connecti
         return from_kubeconfig(files, context)
     if context is None and os.environ.get("KUBERNETES_SERVICE_HOST") and (IN_CLUSTER_ACCOUNT / "token").exists():
         return in_cluster(IN_CLUSTER_ACCOUNT)
-    raise KubeconfigError(
-        "no kubeconfig: neither $KUBECONFIG nor ~/.kube/config names a file that exists. "
-        "Pass --kubeconfig FILE, or start a local cluster with `levada cluster up`."
-    )
+    raise KubeconfigError("no kubeconfig: neither $KUBECONFIG nor ~/.kube/config names a file that exists")
 
 
 def kubeconfig_files(path: Path | str | None) -> list[Path]:

@@ -1,6 +1,7 @@
 """`levada run`, `levada deployment build` and `apply`, as a person types them."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -55,15 +56,82 @@ def test_run(levada):
         (["hello.py"], 1, "must look like `path.py:function`"),
         (["nothing.py:hello_flow"], 1, "error: There is no nothing.py"),
         (["prefect_file.py:f"], 1, "hint:  `levada run --prefect prefect_file.py:f`"),
+        (["missing.py:f"], 1, "needs the module 'no_such', which is not installed: `pip install no_such`"),
+        (["broken.py:f"], 1, "broken.py, line 1 raised ValueError while it was imported; its traceback is above"),
+        (["03_hello:hello_flow"], 1, "but there is 03_hello.py: the entrypoint needs its `.py`"),
         ([], 2, "Usage: levada run"),
         (["hello.py:hello_flow", "--nope"], 2, "--nope"),
     ],
 )
 def test_run_says_what_is_wrong(levada, tmp_path, arguments, code, words):
     (tmp_path / "prefect_file.py").write_text("from prefect import flow\n")
+    (tmp_path / "missing.py").write_text("import no_such.part\n")
+    (tmp_path / "broken.py").write_text("raise ValueError('no')\n")
+    (tmp_path / "03_hello.py").write_text(FLOW)
     done = levada("run", *arguments)
     assert done.returncode == code
     assert words in done.stderr
+
+
+def test_a_name_that_levada_has_not_is_said_once(levada, tmp_path):
+    (tmp_path / "old.py").write_text("from prefect.deployments import DeploymentImage\n")
+    for command in (["run", "old.py:f", "--prefect"], ["deployment", "build", "old.py:f", "-n", "a", "--prefect"]):
+        done = levada(*command)
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: old.py, line 1 raised NotSupported")
+        assert done.stderr.count("DeploymentImage") == 1
+
+
+@pytest.mark.parametrize("text", ["12345", "1e5", "true", "null", "a: b", "[1", " x # y"])
+def test_text_is_taken_as_it_was_typed(levada, text):
+    done = levada("run", "hello.py:hello_flow", "-p", f"name={text}")
+    assert done.stdout == f"hello {text} 1\n", done.stderr
+
+
+SLOW = """
+import asyncio, time
+from levada import flow
+
+@flow
+def slow():
+    print("begun", flush=True)
+    time.sleep(30)
+
+@flow
+async def slow_async():
+    print("begun", flush=True)
+    await asyncio.sleep(30)
+"""
+
+
+@pytest.mark.parametrize("flow", ["slow", "slow_async"])
+@pytest.mark.parametrize(
+    ("signum", "end"),
+    [(signal.SIGINT, (-signal.SIGINT, "interrupted by Ctrl-C")), (signal.SIGTERM, (143, "terminated by SIGTERM"))],
+)
+@pytest.mark.parametrize("level", ["INFO", "CRITICAL"])
+def test_run_ends_by_a_signal_as_a_script_does(tmp_path, flow, signum, end, level):
+    code, words = end
+    (tmp_path / "slow.py").write_text(SLOW)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "levada.cli", "run", f"slow.py:{flow}"],
+        cwd=tmp_path, env=os.environ | {"LEVADA_LOGGING_LEVEL": level}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert run.stdout.readline() == "begun\n"
+        run.send_signal(signum)
+        _, said = run.communicate(timeout=15)
+    finally:
+        run.kill()
+    assert run.returncode == code
+    assert said.count(words) == 1
+    assert "Traceback" not in said
+
+
+def test_a_run_that_fails_says_so_in_any_case(levada):
+    done = levada("run", "hello.py:hello_flow", "-p", "times=0", LEVADA_LOGGING_LEVEL="CRITICAL")
+    assert done.returncode == 1
+    assert done.stderr == "flow 'hello-flow' ended as Failed: ValueError: say it at least once\n"
 
 
 def test_run_needs_the_sdk_alone(levada, tmp_path):
@@ -110,9 +178,35 @@ def test_build_of_what_is_in_the_image(levada, tmp_path):
     assert flow["spec"]["source"] == {"image": {"path": "/app"}}
 
 
+def test_build_to_stdout(levada, tmp_path):
+    (tmp_path / "talks.py").write_text(f"print('not YAML: [')\n{FLOW}")
+    done = levada(
+        "deployment", "build", "talks.py:hello_flow", "-n", "a", "-o", "-", "-p", "name=12345", "--cron", "0 6 * * *",
+        "--interval", "60",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    _, deployment, *schedules = yaml.safe_load_all(done.stdout)
+    assert deployment["spec"]["parameters"] == {"name": "12345"}
+    assert len(schedules) == 2
+    assert not list(tmp_path.glob("*.yaml"))
+    assert not (tmp_path / "-").exists()
+
+
+@pytest.mark.parametrize("output", ["it.yaml", "-"])
+def test_without_a_cluster_the_advice_is_said_once(levada, output):
+    done = levada("deployment", "build", "hello.py:hello_flow", "-n", "a", "--apply", "-o", output)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no cluster is configured (KUBECONFIG names")
+    assert done.stderr.count("kubectl apply -f") == 1
+    assert ".to_yaml" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["prefect_file.py:f", "-n", "a"], "hint:  `levada deployment build --prefect prefect_file.py:f`"),
+        (["hello.py:hello_flow", "-n", "a", "--timezone", "Europe/Lisbon"], "add --cron, --interval or --rrule"),
+        (["hello.py:hello_flow", "-n", "a", "--cron", "0 6 * * *", "--anchor-date", "2025-01-01"], "add --interval"),
         (["hello.py:hello_flow", "-n", "a", "--cron", "0 0 6 * * *"], "has 6 fields"),
         (["hello.py:hello_flow", "-n", "a", "--cron", "0 6 * * *", "--timezone", "lisbon"], "'Europe/Lisbon'"),
         (["hello.py:hello_flow", "-n", "a", "-p", "tims=1"], "did you mean 'times'"),
@@ -126,11 +220,12 @@ def test_build_of_what_is_in_the_image(levada, tmp_path):
         (["hello.py:nothing", "-n", "a"], "has no flow `nothing`"),
     ],
 )
-def test_build_says_what_is_wrong(levada, arguments, words):
+def test_build_says_what_is_wrong(levada, tmp_path, arguments, words):
+    (tmp_path / "prefect_file.py").write_text("from prefect import flow\n")
     done = levada("deployment", "build", *arguments)
     assert done.returncode == 1
     assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr or "prefect_file" in done.stderr
 
 
 @pytest.mark.parametrize(

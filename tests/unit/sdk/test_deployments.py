@@ -3,8 +3,10 @@
 import datetime as dt
 import enum
 import importlib.util
+import runpy
 import sys
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
 
 import pydantic
@@ -15,6 +17,7 @@ from levada import deployments, flow
 from levada._apply import apply_all
 from levada._manifests import check
 from levada._parameter_schema import schema_of
+from levada._sources import _only_as_script
 from levada.decide.json_schema import violations
 from levada.deployments import Deployment, deploy, to_deployment
 from levada.exceptions import DeploymentError, LevadaError, NotSupported, OptionError, ParameterError, ScheduleError
@@ -368,6 +371,71 @@ def test_a_resource_that_does_not_fit_is_named():
     check({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {}})
 
 
+GUARDED = """
+from levada import flow
+
+@flow
+def above(): ...
+
+if __name__ == "__main__":
+    @flow
+    def below(): ...
+
+    again = above.with_options(name="again")
+"""
+
+
+@pytest.mark.parametrize(("function", "fits"), [("above", True), ("below", False), ("again", False)])
+def test_a_flow_that_only_a_script_has_is_refused(tmp_path, function, fits):
+    (tmp_path / "script.py").write_text(GUARDED)
+    made = runpy.run_path(str(tmp_path / "script.py"), run_name="__main__")[function]
+    entrypoint = f"{tmp_path}/script.py:{function}"
+    if fits:
+        assert Deployment(made, "a", entrypoint=entrypoint).entrypoint.endswith("script.py:above")
+        return
+    with pytest.raises(DeploymentError, match=f"'{function}' under `if __name__ == '__main__':`.*move the flow above"):
+        Deployment(made, "a", entrypoint=entrypoint)
+
+
+def test_what_the_else_of_a_guard_defines_is_there():
+    text = "if '__main__' == __name__:\n a = b = 1\n import c.d as e, f.g\n def h(x): i = lambda: 0\nelse:\n b = 2\n"
+    with NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(text)
+        file.flush()
+        assert _only_as_script(Path(file.name)) == {"a", "e", "f", "h"}
+    assert _only_as_script(Path(file.name)) == set()
+
+
+NEEDS = "from levada import flow\n@flow\ndef needs(days: int, table: str, n: int = 1): ...\n"
+
+
+def test_a_schedule_needs_all_parameters(module):
+    needs = module(NEEDS).needs
+    assert to_deployment(needs, "a").schedules == []
+    assert to_deployment(needs, "a", cron="0 6 * * *", parameters={"days": 1, "table": "x"}).schedules
+    with pytest.raises(
+        DeploymentError, match=r"needs the parameters 'days', 'table', and .* gives no value: add parameters="
+    ):
+        to_deployment(needs, "a", cron="0 6 * * *")
+    late = Cron("0 7 * * *", parameters={"table": "x"})
+    assert to_deployment(needs, "a", schedules=[late], parameters={"days": 1}).schedules
+    with pytest.raises(DeploymentError, match="needs the parameter 'days'"):
+        to_deployment(needs, "a", schedules=[late])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"cron": "0 6 * * *", "interval": 60}, r"cron= and interval= .* schedules=\[Cron\(...\), Interval\(...\)\]"),
+        ({"timezone": "Europe/Lisbon"}, "timezone='Europe/Lisbon' belongs to a schedule"),
+        ({"cron": "0 6 * * *", "anchor_date": "2025-01-01"}, "give interval= with it"),
+    ],
+)
+def test_options_of_one_schedule(module, options, words):
+    with pytest.raises(DeploymentError, match=words):
+        to_deployment(module().etl, "a", **options)
+
+
 def test_an_interval_is_a_schedule_too(module):
     made = Deployment(module().etl, "a", schedules=[IntervalSchedule(60)])
     assert by_kind(made)["Schedule"]["spec"]["intervalSeconds"] == 60
@@ -375,8 +443,10 @@ def test_an_interval_is_a_schedule_too(module):
 
 def test_applying_without_a_cluster_says_what_to_do(module, monkeypatch, tmp_path):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    with pytest.raises(DeploymentError, match="kubectl apply -f"):
+    with pytest.raises(DeploymentError, match=r"set KUBECONFIG to.*kubectl apply -f") as raised:
         deploy(module().etl, "a")
+    assert raised.value.__suppress_context__
+    assert "--kubeconfig" not in str(raised.value)
     config = {
         "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": ""}}],
