@@ -78,6 +78,23 @@ def test_a_run_is_started_with_a_made_up_name_and_typed_parameters(levada, kubec
 
 
 @pytest.mark.usefixtures("etl")
+def test_text_parameters_are_taken_as_they_were_typed(levada, kubectl, namespace):
+    flow = {
+        "apiVersion": "levada.dev/v1alpha1",
+        "kind": "Flow",
+        "metadata": {"name": "etl", "namespace": namespace},
+        "spec": {
+            "entrypoint": "etl.py:etl",
+            "source": {"inline": "..."},
+            "parameterSchema": {"type": "object", "properties": {"customer": {"type": "string"}}},
+        },
+    }
+    kubectl("create", "-f", "-", stdin=flow)
+    said = levada("deployment", "run", "etl", "-p", "customer=12345", "-p", "n=3", "-o", "json")
+    assert json.loads(said)["spec"]["parameters"] == {"customer": "12345", "n": 3}
+
+
+@pytest.mark.usefixtures("etl")
 def test_what_is_wrong_with_an_order_is_said(levada):
     assert "did you mean etl?" in levada("deployment", "run", "elt", exit_code=1)
     levada("deployment", "run", "etl", "--name", "mine")

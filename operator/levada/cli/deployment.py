@@ -1,6 +1,7 @@
 """`levada deployment`: build, apply, list and run deployments."""
 
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from levada.cli import build
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, machine_text, now, warn
-from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
 from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
 from levada.resources.phases import RunPhase
 
@@ -71,13 +72,14 @@ def run_deployment(
     from levada.cli.parameters import ParameterSyntaxError, parse_parameters
 
     try:
-        parameters = parse_parameters(parameter or [])
+        texts = parse_parameters(parameter or [], lambda _, text: text)
     except ParameterSyntaxError as failure:
         raise error(str(failure)) from None
 
     async def work(client: "Client", here: str) -> str | None:
         deployment = await find(client, DEPLOYMENTS, name, here, called="deployment")
         warn_if_not_ready(deployment)
+        parameters = _read(texts, await _schema(client, deployment, here)) if texts else {}
         created = await create_run(client, here, name, parameters, run_name)
         announce(created, watch=watch, output=output)
         if not watch:
@@ -89,6 +91,28 @@ def run_deployment(
     ended = run(work, Target(namespace, context, kubeconfig))
     if watch and ended != RunPhase.COMPLETED:
         raise typer.Exit(1)
+
+
+async def _schema(client: "Client", deployment: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """The schema of the flow's parameters; empty if it has none, or we may not read it."""
+    from levada.kube import ApiError
+
+    try:
+        flow = await client.get(FLOWS, deployment["spec"]["flowRef"]["name"], namespace)
+    except ApiError:
+        return {}
+    return flow["spec"].get("parameterSchema") or {}
+
+
+def _read(texts: Mapping[str, str], schema: dict[str, Any]) -> dict[str, Any]:
+    """The values of parameters, as the flow takes them."""
+    from levada.cli.parameters import ParameterSyntaxError, value_by
+
+    read = value_by(schema)
+    try:
+        return {name: read(name, text) for name, text in texts.items()}
+    except ParameterSyntaxError as failure:
+        raise error(str(failure)) from None
 
 
 async def create_run(
