@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from levada.context import FLOW_RUN, TAGS
 from levada.engine import dependencies, threads
+from levada.engine.driving import run_here, run_here_async
 from levada.engine.lanes import DEFAULT_LANE, Lane
-from levada.engine.node import LOCK, Node, run_here, run_here_async
+from levada.engine.node import LOCK, Node
 from levada.engine.parameters import check_call
 from levada.engine.scope import Scope
 from levada.engine.signals import describe
@@ -27,6 +28,24 @@ if TYPE_CHECKING:
 _LOOSE = Scope("levada")
 
 
+def _sources_of(
+    args: tuple[Any, ...], kwargs: dict[str, Any], wait_for: Any
+) -> tuple[list[Source] | None, set[int] | None]:
+    """What a call waits for, and the ids of those whose failure does not matter. No sources: its arguments go as they are."""
+    if wait_for is None and not dependencies.worth_a_look(args, kwargs):
+        return None, None
+    tolerated: set[int] = set()
+    sources = dependencies.find((*args, *kwargs.values(), wait_for), tolerated)
+    if wait_for is not None and len(tolerated) > 1:
+        # What must complete is not let off by being an argument as well.
+        let_off: set[int] = set()
+        needed = set(map(id, dependencies.find((wait_for,), let_off)))
+        tolerated -= needed - let_off
+    if not sources and dependencies.ANNOTATED not in tolerated:
+        return None, None
+    return sources, tolerated  # an annotation without a future in it has to be taken off all the same
+
+
 def create(
     task: "Task[Any, Any]",
     args: tuple[Any, ...],
@@ -41,19 +60,7 @@ def create(
         ParameterError: the arguments do not fit the task's signature.
     """
     check_call(task.fn, args, kwargs)
-    sources: list[Source] | None = None
-    tolerated: set[int] | None = None
-    if wait_for is not None or dependencies.worth_a_look(args, kwargs):
-        tolerated = set()
-        sources = dependencies.find((*args, *kwargs.values(), wait_for), tolerated)
-        if (
-            wait_for is not None and len(tolerated) > 1
-        ):  # what must complete is not let off by being an argument as well
-            let_off: set[int] = set()
-            needed = set(map(id, dependencies.find((wait_for,), let_off)))
-            tolerated -= needed - let_off
-        if not sources:  # an annotation without a future in it has to be taken off all the same
-            sources = [] if dependencies.ANNOTATED in tolerated else None
+    sources, tolerated = _sources_of(args, kwargs, wait_for)
     flow_run = FLOW_RUN.get()
     tags = TAGS.get()
     workers = None if lane is None else lane.open()

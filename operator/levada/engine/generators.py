@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from levada.engine import calls, deadlines
 from levada.engine import run as runs
+from levada.engine.driving import pause, pause_async, raised, returned
 from levada.engine.machine import CALL, FINISH, START, Effect, Failure, Returned
-from levada.engine.node import pause, pause_async, raised, returned
 from levada.engine.run import FlowRun
 from levada.engine.taskrun import TaskRun
 from levada.engine.tracebacks import summary

@@ -15,9 +15,10 @@ from levada.context import FLOW_RUN, TAGS, TASK_RUN, FlowRunInfo
 from levada.engine import dependencies, outcome, parameters, prints, signals
 from levada.engine.calls import until_done
 from levada.engine.deadlines import TooLate
+from levada.engine.driving import run_here, run_here_async
 from levada.engine.lanes import Lane
 from levada.engine.machine import Event, Failure, Position, Returned
-from levada.engine.node import LATE_PREFIX, LOCK, Node, run_here, run_here_async, value_of
+from levada.engine.node import LATE_PREFIX, LOCK, Node, value_of
 from levada.engine.reporter import Reporter, TaskReport, default_reporter
 from levada.engine.scope import Scope
 from levada.engine.signals import TerminationSignal, describe

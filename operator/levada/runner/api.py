@@ -22,10 +22,11 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from levada.resources.kinds import BLOCKS, FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_RUNNER
+from levada.runner.settings import Settings
 
 
 class ApiProblem(Exception):  # noqa: N818 - the tree's leaves are named after what the server said
@@ -92,6 +93,11 @@ class RunApi:
         self._status_path = f"{FLOW_RUNS.path(namespace, run, 'status')}?fieldManager={FIELD_MANAGER_RUNNER}"
         self._user_agent = "levada-runner"
         self._connection: http.client.HTTPSConnection | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The client of a run's pod."""
+        return cls(settings.api_host, settings.api_port, settings.service_account_dir, settings.namespace, settings.run)
 
     def read(self) -> dict[str, Any]:
         """Return the FlowRun as it is now."""

@@ -41,7 +41,7 @@ def provider() -> "PodBlocks":
         settings = settings_from(os.environ)
     except SettingsError as error:
         raise BlockError(f"blocks cannot be read here: {error}") from error
-    api = RunApi(settings.api_host, settings.api_port, settings.service_account_dir, settings.namespace, settings.run)
+    api = RunApi.of(settings)
     return PodBlocks(api, settings.namespace, os.environ)
 
 

@@ -38,7 +38,7 @@ def provider() -> "PodPauses":
         settings = settings_from(os.environ)
     except SettingsError as error:
         raise MissingContextError(f"a run cannot be paused here: {error}") from error
-    api = RunApi(settings.api_host, settings.api_port, settings.service_account_dir, settings.namespace, settings.run)
+    api = RunApi.of(settings)
     return PodPauses(api, settings.namespace, settings.run)
 
 

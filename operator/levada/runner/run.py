@@ -60,7 +60,7 @@ def main() -> int:
     stop = Stop(settings.grace_seconds)
     stop.install()
     me = Identity(settings.run, settings.attempt, settings.pod, started, settings.run_uid, settings.node)
-    api = RunApi(settings.api_host, settings.api_port, settings.service_account_dir, settings.namespace, settings.run)
+    api = RunApi.of(settings)
     reporter = ClusterReporter(api, me, stop.ask)
     attempt = Attempt(settings, reporter, stop, started)
     outcome = with_retry(attempt.live(), settings.retries_left)

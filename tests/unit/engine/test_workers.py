@@ -27,16 +27,6 @@ def a_call(fn, *args, **changes):
     return RemoteCall(**{"fn": fn, "args": args, "kwargs": {}, **names, **changes})
 
 
-@pytest.fixture(scope="module")
-def dask_cluster():
-    from distributed import LocalCluster
-
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", scheduler_kwargs={"allowed_failures": 0}
-    ) as cluster:
-        yield cluster
-
-
 @pytest.fixture(params=["processes", "dask"])
 def workers(request):
     if request.param == "processes":
