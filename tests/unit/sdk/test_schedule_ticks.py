@@ -107,7 +107,10 @@ def crons(draw, *, dense):
 
 def reference_cron(wall, text, values, *, day_or=True, among=None):
     minutes, hours, days, months, weekdays = values
-    dom_star, dow_star = days in {None, frozenset(range(1, 32))}, weekdays in {None, frozenset(range(7))}
+    dom_star, dow_star = (
+        days is None,
+        weekdays is None,
+    )  # only `*` leaves a field open: 0-6 names every day, as in Vixie cron
     found = []
     for day in among or wall.days():
         fits_day = days is None or day.day in days
