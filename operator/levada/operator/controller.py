@@ -6,9 +6,9 @@ definitions.py. Nothing is decided before everything has been listed once: a fac
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from levada.decide.attempt import failure_to_create
 from levada.decide.facts import JobView, RunView
@@ -29,7 +29,13 @@ from levada.resources.phases import RunPhase, is_terminal
 log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
 
-RUN, FLOW, DEPLOYMENT, QUEUE, SCHEDULE = "FlowRun", "Flow", "Deployment", "WorkQueue", "Schedule"
+RUN: Final = FLOW_RUNS.kind
+
+Reconcile = Callable[["Key"], Awaitable[float | None]]
+"""Brings one object to where it should be; the answer is the seconds until the next look, if one is due."""
+
+RunListener = Callable[[RunView | None, RunView | None], None]
+"""Is told of a run's news: what was known before (None: nothing) and what is known now (None: the run is forgotten)."""
 
 
 class Work(NamedTuple):
@@ -62,6 +68,10 @@ class Controller:
         self.metrics = metrics or Metrics()
         self.now = now
         self.started = False
+        # Who looks at which kind. A kind with a module of its own registers itself here.
+        self.reconcilers: dict[str, Reconcile] = {RUN: self._reconcile_run}
+        # Called in the loop, on every news of a run, its end included: quick, and never raising.
+        self.run_listeners: list[RunListener] = []
         self.definitions = Definitions(self)
         self._stale: set[Key] = set()  # runs to be read from the API before they are decided about
 
@@ -106,10 +116,16 @@ class Controller:
         """Put a run into the store, from wherever it came, and wake whom it concerns."""
         key = Key(view.namespace, view.name)
         seat = self.store.seat(key)
+        known = self.store.runs.get(key)
         if self.store.put_run(view):
             self.enqueue(RUN, key)
+            self._tell(known, view)
         if seat is not None and self.store.seat(key) != seat:
             self.wake_queue(seat[0])
+
+    def _tell(self, before: RunView | None, after: RunView | None) -> None:
+        for listener in self.run_listeners:
+            listener(before, after)
 
     def _adopt(self, job: JobView) -> None:
         """A Job that can still run something, of a run that is not under watch: it is over, or gone. Read it to know."""
@@ -195,9 +211,7 @@ class Controller:
         Raises:
             ApiError, ConnectionLost: look again after a while.
         """
-        if work.kind == RUN:
-            return await self._reconcile_run(work.key)
-        return await self.definitions.reconcile(work.kind, work.key)
+        return await self.reconcilers[work.kind](work.key)
 
     async def _reconcile_run(self, key: Key) -> float | None:
         if key in self._stale or (self.store.runs.get(key) is None and key in self.store.jobs):
@@ -211,7 +225,7 @@ class Controller:
         if plan.announced:
             self.store.announced.add(facts.run.uid)
         if plan.forget:
-            self.store.remove_run(key, exists=True)
+            self._tell(self.store.remove_run(key, exists=True), None)
         return plan.requeue_after_s
 
     async def _refresh(self, key: Key) -> None:
@@ -232,7 +246,9 @@ class Controller:
     def forget_run(self, key: Key) -> None:
         """The run does not exist any more."""
         seat = self.store.seat(key)
-        self.store.remove_run(key)
+        known = self.store.remove_run(key)
+        if known is not None:
+            self._tell(known, None)
         self.store.jobs.pop(key, None)
         self.store.pods.pop(key, None)
         if seat is not None:

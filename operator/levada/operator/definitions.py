@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from levada.decide.deployment import decide_deployment, decide_queue
@@ -42,6 +42,13 @@ class Definitions:
         self._c = controller
         # What changed while a list was under way: the list may be older than the change.
         self._touched: dict[Kind, set[Key]] = {}
+        for kind, judge in (
+            (FLOWS, self._flow),
+            (DEPLOYMENTS, self._deployment),
+            (WORK_QUEUES, self._queue),
+            (SCHEDULES, self._schedule),
+        ):
+            controller.reconcilers[kind.kind] = self._judging(kind, judge)
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
@@ -104,21 +111,20 @@ class Definitions:
 
     # --- reconcile ----------------------------------------------------------------------------------------------------
 
-    async def reconcile(self, kind: str, key: Key) -> float | None:
-        """Judge one object."""
-        try:
-            if kind == FLOWS.kind:
-                return await self._flow(key)
-            if kind == DEPLOYMENTS.kind:
-                return await self._deployment(key)
-            if kind == WORK_QUEUES.kind:
-                await self._queue(key)
-            if kind == SCHEDULES.kind:
-                await self._schedule(key)
-        except (NotFound, Conflict) as error:
-            # It was deleted or changed; the watch will say so. A list now and then makes sure.
-            log.info("%s %s/%s: %s", kind, *key, error)
-        return None
+    def _judging(
+        self, kind: Kind, judge: Callable[[Key], Awaitable[float | None]]
+    ) -> Callable[[Key], Awaitable[float | None]]:
+        """The reconciler of one kind."""
+
+        async def reconcile(key: Key) -> float | None:
+            try:
+                return await judge(key)
+            except (NotFound, Conflict) as error:
+                # It was deleted or changed; the watch will say so. A list now and then makes sure.
+                log.info("%s %s/%s: %s", kind.kind, *key, error)
+                return None
+
+        return reconcile
 
     async def _flow(self, key: Key) -> float | None:
         store = self._c.store
@@ -236,27 +242,29 @@ class Definitions:
                 refusal = error.message
         store.refused[key] = (deployment.uid, deployment.generation, refusal)
 
-    async def _queue(self, key: Key) -> None:
+    async def _queue(self, key: Key) -> float | None:
         store = self._c.store
         for run in [*store.all_waiting(key), *store.holders(key)]:
             self._c.wake_runs((run,))
         queue = store.queues.get(key)
         if queue is None:
-            return
+            return None
         plan = decide_queue(queue, self._c.now())
         if plan.status is not None:
             _put(store.queues, queue_view(await self._write(WORK_QUEUES, queue, plan.status)))
+        return None
 
-    async def _schedule(self, key: Key) -> None:
+    async def _schedule(self, key: Key) -> float | None:
         store = self._c.store
         schedule = store.schedules.get(key)
         if schedule is None:
-            return
+            return None
         plan = decide_schedule(schedule, self._c.now())
         if plan.status is not None:
             _put(store.schedules, schedule_view(await self._write(SCHEDULES, schedule, plan.status)))
         about = About(SCHEDULES, schedule.namespace, schedule.name, schedule.uid)
         await write_events(self._c.client, about, plan.events, now=self._c.now())
+        return None
 
     async def _write(self, kind: Kind, view: Any, status: Mapping[str, Any]) -> Object:
         return await patch_status(

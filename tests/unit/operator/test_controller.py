@@ -34,3 +34,22 @@ async def test_a_job_that_ends_while_its_run_is_being_read_is_not_waited_for():
     assert controller.store.runs.get(KEY) is None
     assert controller.store.jobs == {}
     controller.queue.close()
+
+
+async def test_listeners_are_told_of_every_news_of_a_run_and_of_its_end():
+    cluster = FakeCluster(T0)
+    body = cluster.create(FLOW_RUNS, {"metadata": {"name": "r"}, "spec": {"deploymentRef": {"name": "d"}}})
+    controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
+    told: list[tuple[str | None, str | None]] = []
+    controller.run_listeners.append(lambda before, after: told.append((before and before.phase, after and after.phase)))
+    controller.start()
+
+    controller.on_run("ADDED", body)
+    controller.on_run("MODIFIED", body)  # no news
+    ended = {"phase": "Cancelled", "reason": "Cancelled", "completionTime": stamp(T0)}
+    cluster.patch(FLOW_RUNS, "r", {"status": ended})
+    controller.on_run("DELETED", body)  # it left the watch, which shows unfinished runs only
+    await controller.reconcile(Work(RUN, KEY))
+
+    assert told == [(None, ""), ("", "Cancelled"), ("Cancelled", None)]
+    controller.queue.close()
