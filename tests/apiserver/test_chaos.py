@@ -4,17 +4,16 @@ What must hold each time: no run is lost, no attempt runs twice, none stays unde
 starts and when it ends, in one write, so a second start of the same attempt is seen whatever the cluster believes.
 """
 
-import json
 import os
 import random
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from levada.resources.phases import is_terminal
+from support.evidence import a_run, chaotic, kubectl_json
 from support.stack import Stack, running_stack, wait_until
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.chaos, pytest.mark.timeout(300)]
@@ -25,70 +24,11 @@ RUNS_A_ROUND = 5
 PARTS = ("operator", "agent", "kube-apiserver", "etcd")
 DECIDED_SECONDS = 150
 
-FLOW = """
-import os
-import time
-
-from levada import flow, task
-
-
-def note(what):
-    line = f"{os.environ['LEVADA_RUN']} {os.environ['LEVADA_ATTEMPT']} {what}\\n"
-    fd = os.open(os.environ["EVIDENCE"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(fd, line.encode())
-    os.close(fd)
-
-
-@task
-def step(number):
-    time.sleep(0.15)
-    return number
-
-
-@flow
-def chaotic():
-    note("start")
-    total = sum(step(n) for n in range(5))
-    note("end")
-    return total
-"""
-
-
-def manifests(evidence: Path) -> str:
-    source = json.dumps(FLOW)
-    return f"""
-apiVersion: levada.dev/v1alpha1
-kind: Flow
-metadata: {{name: chaotic}}
-spec: {{entrypoint: "chaotic.py:chaotic", source: {{inline: {source}}}}}
----
-apiVersion: levada.dev/v1alpha1
-kind: Deployment
-metadata: {{name: chaotic}}
-spec:
-  flowRef: {{name: chaotic}}
-  infrastructure: {{env: [{{name: EVIDENCE, value: "{evidence}"}}]}}
-  infrastructureRetries: {{limit: 3, delaySeconds: 1}}
-"""
-
-
-def a_run(name: str) -> str:
-    return f"""
-apiVersion: levada.dev/v1alpha1
-kind: FlowRun
-metadata: {{name: {name}}}
-spec: {{deploymentRef: {{name: chaotic}}}}
-"""
-
 
 @pytest.fixture(scope="module")
 def stack(cluster, installed, tmp_path_factory) -> Iterator[Stack]:
     with running_stack(cluster, tmp_path_factory.mktemp("chaos"), agent_name="chaos-agent") as running:
         yield running
-
-
-def kubectl_json(kubectl, *arguments):
-    return json.loads(kubectl(*arguments, "-o", "json"))["items"]
 
 
 @pytest.mark.parametrize("round_number", range(ROUNDS))
@@ -97,7 +37,7 @@ def test_no_run_is_lost_doubled_or_undecided(stack, kubectl, namespace, tmp_path
     # Each part alone first, twice; then two at once.
     victims = [PARTS[round_number % len(PARTS)]] if round_number < 2 * len(PARTS) else choose.sample(PARTS, k=2)
     evidence = tmp_path / "evidence"
-    kubectl("-n", namespace, "apply", "-f", "-", stdin=manifests(evidence))
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=chaotic(evidence))
     run_names = [f"r{round_number}-{i}" for i in range(RUNS_A_ROUND)]
     kubectl("-n", namespace, "apply", "-f", "-", stdin="---".join(map(a_run, run_names)))
 
