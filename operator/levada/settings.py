@@ -4,6 +4,7 @@
 |---|---|---|
 | `LEVADA_HOME` | the folder of everything that Levada keeps for this user: blocks, variables, results | `~/.levada` |
 | `LEVADA_RESULTS_PATH` | the folder of results | `results` in the home |
+| `LEVADA_STORAGE` | the URL of the storage of results that no other storage was named for; a run's pod has it from its Deployment | the folder of results |
 | `LEVADA_PERSIST_RESULTS` | whether results are kept where neither flow nor task says so | false |
 | `LEVADA_BLOCK_PROVIDER` | `module:function` that makes the provider of blocks and variables; a run's pod sets it | files in the home |
 | `LEVADA_PAUSE_PROVIDER` | the same for pauses | files in the home |
@@ -19,6 +20,7 @@ from levada.exceptions import OptionError
 
 HOME_VARIABLE = "LEVADA_HOME"
 RESULTS_VARIABLE = "LEVADA_RESULTS_PATH"
+STORAGE_VARIABLE = "LEVADA_STORAGE"
 PERSIST_VARIABLE = "LEVADA_PERSIST_RESULTS"
 BLOCK_PROVIDER_VARIABLE = "LEVADA_BLOCK_PROVIDER"
 PAUSE_PROVIDER_VARIABLE = "LEVADA_PAUSE_PROVIDER"
@@ -35,6 +37,12 @@ def home() -> Path:
 def results_folder() -> Path:
     """The folder of results that no other storage was named for."""
     return _folder(RESULTS_VARIABLE) or home() / "results"
+
+
+def results_storage() -> str | Path:
+    """Where results go that no storage was named for: a URL, or a folder of this machine."""
+    named = os.environ.get(STORAGE_VARIABLE)
+    return named if named and not os.environ.get(RESULTS_VARIABLE) else results_folder()
 
 
 def persist_results() -> bool:

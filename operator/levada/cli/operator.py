@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,21 @@ def run(
             show_default="levada-flow:VERSION",
         ),
     ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of the storage of results, logs and history for Deployments that name none, for example s3://bucket/levada.",
+            envvar="LEVADA_STORAGE",
+            show_default="none",
+        ),
+    ] = None,
+    allow_storage: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Beginning of a storage URL that Deployments may name; may be given several times.",
+            show_default="any bucket, no folder",
+        ),
+    ] = None,
     metrics_address: Annotated[
         str, typer.Option(help="HOST:PORT of the Prometheus page; empty for none.")
     ] = "127.0.0.1:9464",
@@ -45,6 +61,7 @@ def run(
     from levada.operator.shell import serve
 
     set_up_logging(verbose=verbose)
+    decide = Settings(default_image=default_image or image_of_version(), storage=storage or "")
     settings = OperatorSettings(
         namespaces=tuple(dict.fromkeys(namespace or ())),
         kubeconfig=kubeconfig,
@@ -52,7 +69,7 @@ def run(
         metrics_address=metrics_address,
         liveness_url=liveness_url,
         workers=workers,
-        decide=Settings(default_image=default_image or image_of_version()),
+        decide=replace(decide, allowed_storages=tuple(allow_storage)) if allow_storage else decide,
     )
     asyncio.run(serve(settings, on_ready=lambda: logging.getLogger("levada.operator").info("ready")))
 

@@ -1,16 +1,17 @@
 """What to do about a Deployment or a WorkQueue: say in the Ready condition whether runs can start, and if not, why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from levada.decide import parameters
 from levada.decide.code import Signature
-from levada.decide.facts import DeploymentView, FlowView, QueueView
+from levada.decide.facts import DeploymentView, FlowView, QueueView, Settings
 from levada.decide.plan import EventSpec
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.references import is_judged, ready_condition
+from levada.decide.storages import storage_of_runs, storage_problem
 
 # One `kubectl apply` of both may show us the Deployment first: no reason to cry.
 APPLY_GRACE_S: Final = 3.0
@@ -25,6 +26,7 @@ class DeploymentFacts:
     flow: FlowView | None = None
     signature: Signature | None = None
     job_refused: str = ""
+    settings: Settings = field(default_factory=Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,15 @@ def decide_deployment(facts: DeploymentFacts) -> ConditionPlan:
     age_s = (facts.now - deployment.created_at).total_seconds()
     if facts.flow is None and age_s < APPLY_GRACE_S:
         return ConditionPlan(requeue_after_s=APPLY_GRACE_S - age_s)
+    storage = storage_of_runs(deployment, facts.settings) or None
     return ConditionPlan(
-        *ready_patch(judge(facts), status=deployment.status, generation=deployment.generation, now=facts.now)
+        *ready_patch(
+            judge(facts),
+            status=deployment.status,
+            generation=deployment.generation,
+            now=facts.now,
+            extra={"storage": storage} if storage or deployment.status.get("storage") else None,
+        )
     )
 
 
@@ -67,6 +76,9 @@ def judge(facts: DeploymentFacts) -> Verdict:
     )
     if found is not None:
         return Verdict(ok=False, reason=found[0], message=found[1])
+    storage = storage_problem(deployment, facts.settings)
+    if storage is not None:
+        return storage
     if facts.job_refused:
         return Verdict(
             ok=False, reason="InvalidPodTemplate", message=f"The API server would refuse the Job: {facts.job_refused}"

@@ -168,6 +168,15 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class History:
+    """Which finished runs of a Deployment stay. None is the default, which history.py knows."""
+
+    ttl_s: int | None = None
+    keep_successful: int | None = None
+    keep_failed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentView:
     """A Deployment with its defaults filled in."""
 
@@ -188,6 +197,8 @@ class DeploymentView:
     timeout_s: int | None = None
     pending_timeout_s: int = 600
     paused: bool = False
+    storage: str = ""
+    history: History = History()
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
 
@@ -233,6 +244,10 @@ class Settings:
     """What the operator's command line and its patience add to the objects. Patience is in seconds."""
 
     default_image: str = "levada-flow:latest"
+    # Of Deployments that name none; empty: their runs are not archived.
+    storage: str = ""
+    # What Deployments may name beside it, by the beginning of the URL.
+    allowed_storages: tuple[str, ...] = ("s3://", "gs://", "gcs://", "abfs://", "abfss://", "az://")
     # A reference that is not there may be the next line of the same `kubectl apply`.
     reference_grace_s: float = 10.0
     # A pod that waits longer than this gets the cause into the run's REASON column.

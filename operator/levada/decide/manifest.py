@@ -173,6 +173,9 @@ def _container(
     if code.config_map:
         mounts.append({"name": _CODE_VOLUME, "mountPath": names.CODE_DIR, "readOnly": True})
     ours = _env(run, deployment, code, attempt=attempt, parameters=parameters, now=now)
+    storage = deployment.storage or settings.storage
+    if storage:
+        ours.append({"name": names.ENV_STORAGE, "value": escape(storage)})
     container: Manifest = {
         "name": names.CONTAINER_NAME,
         "image": infrastructure.get("image") or settings.default_image,

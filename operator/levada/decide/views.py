@@ -10,6 +10,7 @@ from typing import Any, Final
 from levada.decide.facts import (
     DeploymentView,
     FlowView,
+    History,
     JobView,
     Pin,
     PodView,
@@ -191,6 +192,8 @@ def deployment_view(obj: Object) -> DeploymentView:
         timeout_s=spec.get("timeoutSeconds"),
         pending_timeout_s=_default(spec.get("pendingTimeoutSeconds"), 600),
         paused=bool(spec.get("paused")),
+        storage=spec.get("storage") or "",
+        history=_history(spec.get("history") or _EMPTY),
         status=obj.get("status") or _EMPTY,
         deleting="deletionTimestamp" in meta,
     )
@@ -254,6 +257,10 @@ def _policy(spec: Object | None, *, limit: int, max_delay_s: float) -> RetryPoli
         delay_s=float(_default(spec.get("delaySeconds"), 10)),
         max_delay_s=float(_default(spec.get("maxDelaySeconds"), int(max_delay_s))),
     )
+
+
+def _history(spec: Object) -> History:
+    return History(spec.get("ttlSeconds"), spec.get("keepSuccessful"), spec.get("keepFailed"))
 
 
 def _verdict(conditions: Iterable[Object]) -> Object:

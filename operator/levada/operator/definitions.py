@@ -201,7 +201,7 @@ class Definitions:
             return None
         self._c.wake_queue(Key(key.namespace, deployment.queue))
         await self._dry_run(key, deployment)
-        facts = deployment_facts(store, key, now=self._c.now())
+        facts = deployment_facts(store, key, now=self._c.now(), settings=self._c.settings.decide)
         if facts is None:
             return None
         plan = decide_deployment(facts)

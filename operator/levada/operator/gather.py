@@ -51,7 +51,7 @@ def _queue_facts(store: Store, key: Key, run: RunView, queue_name: str) -> Queue
     return QueueFacts(view=view, holding=store.holding(queue, but=key), ahead=ahead)
 
 
-def deployment_facts(store: Store, key: Key, *, now: datetime) -> DeploymentFacts | None:
+def deployment_facts(store: Store, key: Key, *, now: datetime, settings: Settings) -> DeploymentFacts | None:
     """The facts about a Deployment."""
     deployment = store.deployments.get(key)
     if deployment is None:
@@ -68,4 +68,5 @@ def deployment_facts(store: Store, key: Key, *, now: datetime) -> DeploymentFact
         job_refused=refused[2]
         if refused is not None and refused[:2] == (deployment.uid, deployment.generation)
         else "",
+        settings=settings,
     )

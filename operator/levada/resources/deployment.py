@@ -18,7 +18,7 @@ from levada.resources.common import (
     Resource,
     Status,
 )
-from levada.resources.names import DEFAULT_QUEUE, RUNNER_SERVICE_ACCOUNT
+from levada.resources.names import DEFAULT_QUEUE, MAX_URL_CHARS, RUNNER_SERVICE_ACCOUNT
 
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
 Amounts = Annotated[dict[str, Quantity], Field(max_length=32)]
@@ -157,6 +157,29 @@ class InfrastructureRetryPolicy(Model):
     max_delay_seconds: int = Field(300, ge=0, le=604_800, description="The longest wait between two attempts.")
 
 
+StorageUrl = Annotated[str, Field(min_length=1, max_length=MAX_URL_CHARS)]
+
+
+class History(Model):
+    """Which finished runs stay as objects. What leaves is read from the archive, if there is a storage."""
+
+    ttl_seconds: int | None = Field(
+        None,
+        ge=0,
+        le=315_360_000,
+        description="A finished run leaves so long after its end, whatever the counts say; without it only the counts decide.",
+    )
+    keep_successful: int | None = Field(
+        None, ge=0, le=10_000, description="How many of the runs that completed stay, the newest; 100 when absent."
+    )
+    keep_failed: int | None = Field(
+        None,
+        ge=0,
+        le=10_000,
+        description="How many of the runs that ended otherwise stay, the newest; when absent 100 with a storage, and all without one.",
+    )
+
+
 class DeploymentSpec(Model):
     """How to run the flow."""
 
@@ -189,10 +212,21 @@ class DeploymentSpec(Model):
         600, ge=1, le=604_800, description="How long a pod may take to start before the attempt counts as crashed."
     )
     paused: bool = Field(False, description="Start no new runs; those under way go on.")
+    storage: StorageUrl | None = Field(
+        None,
+        description="Where results, logs and history of the runs go, as a URL such as s3://bucket/prefix; the operator's --storage when absent.",
+    )
+    history: History = Field(
+        default_factory=History, description="Which finished runs stay as objects; the others live on in the storage."
+    )
 
 
 class DeploymentStatus(Status):
     """Whether runs can be started; condition Ready says why not."""
+
+    storage: StorageUrl | None = Field(
+        None, description="Where results, logs and history of its runs go: spec.storage, or the operator's default."
+    )
 
 
 class Deployment(Resource):

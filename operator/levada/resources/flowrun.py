@@ -20,7 +20,7 @@ from levada.resources.common import (
     Status,
     Time,
 )
-from levada.resources.names import MAX_ATTEMPTS_KEPT, MAX_TASK_ROWS
+from levada.resources.names import MAX_ATTEMPTS_KEPT, MAX_TASK_ROWS, MAX_URL_CHARS
 from levada.resources.phases import RunPhase, TaskState
 
 TaskId = Annotated[str, Field(min_length=1, max_length=256)]
@@ -126,6 +126,16 @@ class Diagnosis(Model):
     resolution: Annotated[str, Field(max_length=2048)] = Field("", description="What to do about it.")
 
 
+class Archive(Model):
+    """Where the run's log and record lie."""
+
+    storage: Annotated[str, Field(max_length=MAX_URL_CHARS)] = Field(description="URL of the storage.")
+    path: str = Field(max_length=512, description="Folder of the run in it; levada runs logs and show read it.")
+    complete: bool | None = Field(
+        None, description="False: the run's process did not come to write its record, so the operator wrote it."
+    )
+
+
 class FlowRunStatus(Status):
     """Where the run stands. Condition Succeeded: True, False, or Unknown while it runs."""
 
@@ -167,6 +177,9 @@ class FlowRunStatus(Status):
     )
     truncated_tasks: int = Field(0, ge=0, description="Task runs that are counted but have no row.")
     diagnosis: Diagnosis | None = Field(None, description="What went wrong and what to do about it.")
+    archive: Archive | None = Field(
+        None, description="Where the log and the record of the run lie, beyond its life here."
+    )
 
 
 class FlowRun(Resource):

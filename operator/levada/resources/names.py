@@ -56,6 +56,8 @@ ENV_RETRIES_LEFT: Final = "LEVADA_RETRIES_LEFT"
 ENV_GRACE_SECONDS: Final = "LEVADA_GRACE_SECONDS"
 # A FlowRun may be deleted and made anew under the same name while the old pod is still leaving: the uid tells them apart.
 ENV_RUN_UID: Final = "LEVADA_RUN_UID"
+# Where results, log and record of the run go, as a URL; not set: results stay in the pod, and nothing is archived.
+ENV_STORAGE: Final = "LEVADA_STORAGE"
 
 # How a Deployment gives a Secret that a Block names to the run: BLOCK_SECRET__<SECRET>__<KEY> holds the value of one key, as
 # envFrom with that prefix makes it; BLOCK_SECRET_DIR__<SECRET> names the folder where the Secret is mounted.
@@ -76,3 +78,4 @@ MAX_TASK_ROWS_BYTES: Final = 512 * 1024
 MAX_MESSAGE_CHARS: Final = 1024
 MAX_INLINE_CODE_CHARS: Final = 256 * 1024
 MAX_ATTEMPTS_KEPT: Final = 20
+MAX_URL_CHARS: Final = 1024

@@ -129,6 +129,16 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 "workQueue is the name of a WorkQueue: lower-case letters, digits and '-', for example default",
             )
         ],
+        "spec.storage": [
+            rule(
+                r"self.matches('^[a-z][a-z0-9+.-]*://[^ ]+$')",
+                "storage is a URL, for example s3://bucket/prefix or file:///mnt/levada",
+            ),
+            rule(
+                "!self.matches('://[^/]*:[^/]*@')",
+                "storage is public: give a password by the environment or a role, never in the URL",
+            ),
+        ],
         "spec.retries": [
             rule(
                 "self.delaySeconds <= self.maxDelaySeconds",

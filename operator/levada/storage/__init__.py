@@ -16,7 +16,7 @@ def storage_of(setting: Any) -> Storage:
     """The storage that an option means.
 
     Args:
-        setting: None for the folder of results on this machine; a path; a URL (`s3://bucket/prefix`, `gs://`, `abfs://`,
+        setting: None for the default: what `LEVADA_STORAGE` says, else the folder of results on this machine; a path; a URL (`s3://bucket/prefix`, `gs://`, `abfs://`,
             `memory://`); the name of a saved block (`s3-bucket/my-bucket`); a block; or a storage itself.
 
     Raises:
@@ -25,9 +25,9 @@ def storage_of(setting: Any) -> Storage:
         MissingDependencyError: the package for this kind of storage is not installed.
     """
     if setting is None:
-        from levada.settings import results_folder
+        from levada.settings import results_storage
 
-        return _local(results_folder())
+        return storage_of(results_storage())
     if isinstance(setting, Storage):
         return setting
     if isinstance(setting, str) and setting:

@@ -6,6 +6,7 @@ import pytest
 
 from levada import settings
 from levada.exceptions import OptionError
+from levada.storage import storage_of
 
 
 def test_the_home_is_a_folder_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,3 +62,19 @@ def test_a_flag_that_says_neither_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("LEVADA_PERSIST_RESULTS", "maybe")
     with pytest.raises(OptionError, match=r"LEVADA_PERSIST_RESULTS='maybe' must be true or false"):
         settings.persist_results()
+
+
+@pytest.mark.parametrize(
+    ("case", "variables", "place"),
+    [
+        ("nothing is set", {}, "folder ~/.levada/results"),
+        ("as the pod of a run has it", {"LEVADA_STORAGE": "file:///kept"}, "folder /kept"),
+        ("who says where results go means it", {"LEVADA_STORAGE": "file:///kept", "LEVADA_RESULTS_PATH": "/r"}, "folder /r"),
+    ],
+)  # fmt: skip
+def test_where_results_go_that_no_storage_was_named_for(case, variables, place, monkeypatch):
+    for name in ("LEVADA_HOME", "LEVADA_STORAGE", "LEVADA_RESULTS_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert storage_of(None).describe() == place.replace("~", str(Path.home()))
