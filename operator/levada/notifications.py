@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, Self
 from levada._delivery import Request, deliver, send_request
 from levada.blocks import Block
 from levada.exceptions import BlockError, NotificationError
-from levada.resources.phases import RunPhase
+from levada.resources.phases import PHASE_VERBS
 from levada.secrets import SecretStr, mask, plain, register
 from levada.states import State
 
@@ -38,23 +38,6 @@ _MAX_MESSAGE_CHARS = 1000
 _MIN_TOKEN_CHARS = 16
 _PLACEHOLDER = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 
-# What a run did, as the end of a sentence.
-_VERBS: Mapping[RunPhase, str] = {
-    RunPhase.SCHEDULED: "is scheduled",
-    RunPhase.QUEUED: "is queued",
-    RunPhase.PENDING: "is about to start",
-    RunPhase.RUNNING: "is running",
-    RunPhase.RETRYING: "is being retried",
-    RunPhase.PAUSED: "is paused",
-    RunPhase.CANCELLING: "is being cancelled",
-    RunPhase.COMPLETED: "completed",
-    RunPhase.FAILED: "failed",
-    RunPhase.CRASHED: "crashed",
-    RunPhase.CANCELLED: "was cancelled",
-    RunPhase.TIMED_OUT: "timed out",
-    RunPhase.SKIPPED: "was skipped",
-}
-
 
 def message_for(
     kind: str, name: str, run_name: str, state: State[Any], details: Mapping[str, str] | None = None
@@ -68,7 +51,7 @@ def message_for(
         state: the state that it has reached.
         details: further lines, by label.
     """
-    subject = f"{kind.capitalize()} {name} {_VERBS[state.type]}"
+    subject = f"{kind.capitalize()} {name} {PHASE_VERBS[state.type]}"
     lines = [f"Run: {run_name}", f"State: {_state_named(state)}"]
     message = state.message.strip()
     if message:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from levada.decide import parameters
 from levada.decide.code import Signature
-from levada.decide.facts import DeploymentView, FlowView, QueueView, Settings
+from levada.decide.facts import DeploymentView, FlowView, Notification, QueueView, Settings
+from levada.decide.notifications import HEALTHY, HEALTHY_SO_FAR, Health, health_condition, since_patch, template_verdict
 from levada.decide.plan import EventSpec
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.references import is_judged, ready_condition
@@ -15,11 +16,16 @@ from levada.decide.storages import storage_of_runs, storage_problem
 
 # One `kubectl apply` of both may show us the Deployment first: no reason to cry.
 APPLY_GRACE_S: Final = 3.0
+# A Secret that is mounted for a notification shows itself only to who looks.
+LOOK_AGAIN_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class DeploymentFacts:
-    """Everything known about one Deployment. `job_refused`: what the API server said to a dry run of its Job, if it said no."""
+    """Everything known about one Deployment. `job_refused`: what the API server said to a dry run of its Job, if it said no.
+
+    `notifications`: those that hold for its runs, the namespace's and the cluster's among them; `health`: how they do.
+    """
 
     now: datetime
     deployment: DeploymentView
@@ -27,6 +33,8 @@ class DeploymentFacts:
     signature: Signature | None = None
     job_refused: str = ""
     settings: Settings = field(default_factory=Settings)
+    notifications: tuple[Notification, ...] = ()
+    health: Health = HEALTHY_SO_FAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +55,21 @@ def decide_deployment(facts: DeploymentFacts) -> ConditionPlan:
     if facts.flow is None and age_s < APPLY_GRACE_S:
         return ConditionPlan(requeue_after_s=APPLY_GRACE_S - age_s)
     storage = storage_of_runs(deployment, facts.settings) or None
+    old = next((item for item in deployment.status.get("conditions") or () if item.get("type") == HEALTHY), None)
     return ConditionPlan(
         *ready_patch(
             judge(facts),
             status=deployment.status,
             generation=deployment.generation,
             now=facts.now,
-            extra={"storage": storage} if storage or deployment.status.get("storage") else None,
-        )
+            extra={
+                **({"storage": storage} if storage or deployment.status.get("storage") else {}),
+                **since_patch(deployment.status, facts.notifications, facts.now),
+            },
+            more=(health_condition(facts.health, old),) if facts.notifications else (),
+            without=frozenset({HEALTHY}),
+        ),
+        requeue_after_s=LOOK_AGAIN_S if facts.health.problems else None,
     )
 
 
@@ -83,7 +98,7 @@ def judge(facts: DeploymentFacts) -> Verdict:
         return Verdict(
             ok=False, reason="InvalidPodTemplate", message=f"The API server would refuse the Job: {facts.job_refused}"
         )
-    return READY
+    return template_verdict(deployment.notifications) or READY
 
 
 def decide_queue(queue: QueueView, now: datetime) -> ConditionPlan:

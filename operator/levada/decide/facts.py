@@ -53,6 +53,7 @@ class RunView:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     succeeded: Mapping[str, Any] | None = None  # the condition of this name, as it stands
+    other_conditions: tuple[Mapping[str, Any], ...] = ()  # the rest: who writes one writes them all
 
     @property
     def concluded(self) -> bool:
@@ -177,6 +178,22 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Notification:
+    """Whom to tell about runs, and when. `to` is the target as the resource spells it.
+
+    `namespace`: where its Block and Secrets are, if not with the run: a default of the whole cluster.
+    """
+
+    name: str
+    phases: frozenset[str]
+    to: Mapping[str, Any]
+    late_after_s: float = 600.0
+    subject: str = ""
+    body: str = ""
+    namespace: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentView:
     """A Deployment with its defaults filled in."""
 
@@ -199,8 +216,23 @@ class DeploymentView:
     paused: bool = False
     storage: str = ""
     history: History = History()
+    notifications: tuple[Notification, ...] = ()
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockView:
+    """A Block: its type, what it says, where its secrets are, and when it wants to be told of every run (None: never)."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str = field(compare=False)
+    type: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    secret_refs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    notify: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

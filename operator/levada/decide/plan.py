@@ -86,7 +86,10 @@ def phase_status(
         "phase": phase.value,
         "reason": reason,
         "message": clip(message),
-        "conditions": [condition(succeeded, now=now, generation=run.generation, old=run.succeeded)],
+        "conditions": [
+            condition(succeeded, now=now, generation=run.generation, old=run.succeeded),
+            *run.other_conditions,
+        ],
     }
     if is_terminal(phase):
         status |= {"completionTime": stamp(completed_at or now), "nextAttemptTime": None, "currentTask": None}

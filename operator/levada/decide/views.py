@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from levada.decide.facts import (
+    BlockView,
     DeploymentView,
     FlowView,
     History,
     JobView,
+    Notification,
     Pin,
     PodView,
     QueueView,
@@ -22,6 +24,7 @@ from levada.decide.facts import (
 from levada.decide.times import parse
 from levada.resources import sources
 from levada.resources.names import (
+    ANNOTATION_NOTIFY,
     ANNOTATION_RUN_UID,
     CONTAINER_NAME,
     DEFAULT_QUEUE,
@@ -32,6 +35,7 @@ from levada.resources.names import (
     LABEL_SCHEDULE,
     RUNNER_SERVICE_ACCOUNT,
 )
+from levada.resources.phases import DEFAULT_OCCASIONS
 
 Object = Mapping[str, Any]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -45,6 +49,7 @@ def run_view(obj: Object) -> RunView:
     """A FlowRun."""
     meta, spec, status = obj["metadata"], obj.get("spec") or _EMPTY, obj.get("status") or _EMPTY
     pin = status.get("flow")
+    conditions = status.get("conditions") or ()
     return RunView(
         namespace=meta.get("namespace", ""),
         name=meta["name"],
@@ -72,7 +77,8 @@ def run_view(obj: Object) -> RunView:
         queued_seconds=(status.get("stages") or _EMPTY).get("queuedSeconds") or 0.0,
         started_at=parse(status.get("startTime")),
         completed_at=parse(status.get("completionTime")),
-        succeeded=next((item for item in status.get("conditions") or () if item.get("type") == "Succeeded"), None),
+        succeeded=next((item for item in conditions if item.get("type") == "Succeeded"), None),
+        other_conditions=tuple(item for item in conditions if item.get("type") != "Succeeded"),
     )
 
 
@@ -194,8 +200,36 @@ def deployment_view(obj: Object) -> DeploymentView:
         paused=bool(spec.get("paused")),
         storage=spec.get("storage") or "",
         history=_history(spec.get("history") or _EMPTY),
+        notifications=tuple(_notification(each) for each in spec.get("notifications") or ()),
         status=obj.get("status") or _EMPTY,
         deleting="deletionTimestamp" in meta,
+    )
+
+
+def _notification(spec: Object) -> Notification:
+    phases = spec.get("phases")
+    return Notification(
+        name=spec.get("name") or "",
+        phases=frozenset(DEFAULT_OCCASIONS if phases is None else phases),
+        to=spec.get("to") or _EMPTY,
+        late_after_s=float(_default(spec.get("lateAfterSeconds"), 600)),
+        subject=spec.get("subject") or "",
+        body=spec.get("body") or "",
+    )
+
+
+def block_view(obj: Object) -> BlockView:
+    """A Block."""
+    meta, spec = obj["metadata"], obj.get("spec") or _EMPTY
+    return BlockView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        type=spec.get("type") or "",
+        values=spec.get("values") or _EMPTY,
+        secret_refs=spec.get("secretRefs") or _EMPTY,
+        notify=(meta.get("annotations") or _EMPTY).get(ANNOTATION_NOTIFY),
     )
 
 

@@ -84,7 +84,7 @@ FACES: Final[dict[Kind, Face]] = {
             Column("Pod", ".status.podName", priority=1),
             Column("Message", ".status.message", priority=1),
         ),
-        (".status.phase", ".spec.deploymentRef.name"),
+        (".status.phase", ".spec.deploymentRef.name", ".status.notified"),
     ),
     WORK_QUEUES: Face(
         "wq",

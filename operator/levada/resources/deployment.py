@@ -19,6 +19,7 @@ from levada.resources.common import (
     Status,
 )
 from levada.resources.names import DEFAULT_QUEUE, MAX_URL_CHARS, RUNNER_SERVICE_ACCOUNT
+from levada.resources.notification import KnownNotification, Notifications
 
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
 Amounts = Annotated[dict[str, Quantity], Field(max_length=32)]
@@ -219,6 +220,10 @@ class DeploymentSpec(Model):
     history: History = Field(
         default_factory=History, description="Which finished runs stay as objects; the others live on in the storage."
     )
+    notifications: Notifications = Field(
+        default_factory=list,
+        description="Whom the operator tells about runs, and when; also about those that crashed or never started.",
+    )
 
 
 class DeploymentStatus(Status):
@@ -226,6 +231,11 @@ class DeploymentStatus(Status):
 
     storage: StorageUrl | None = Field(
         None, description="Where results, logs and history of its runs go: spec.storage, or the operator's default."
+    )
+    notifications: dict[str, KnownNotification] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="The notifications that hold for runs, by name: its own, and those of the namespace and the cluster.",
     )
 
 

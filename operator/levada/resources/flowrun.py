@@ -21,6 +21,7 @@ from levada.resources.common import (
     Time,
 )
 from levada.resources.names import MAX_ATTEMPTS_KEPT, MAX_TASK_ROWS, MAX_URL_CHARS
+from levada.resources.notification import NotificationRecord
 from levada.resources.phases import RunPhase, TaskState
 
 TaskId = Annotated[str, Field(min_length=1, max_length=256)]
@@ -179,6 +180,12 @@ class FlowRunStatus(Status):
     diagnosis: Diagnosis | None = Field(None, description="What went wrong and what to do about it.")
     archive: Archive | None = Field(
         None, description="Where the log and the record of the run lie, beyond its life here."
+    )
+    notifications: dict[str, NotificationRecord] = Field(
+        default_factory=dict, max_length=64, description="What has been told about the run, by notification."
+    )
+    notified: bool | None = Field(
+        None, description="Everybody who is to be told of the run's end has been, or has been given up on."
     )
 
 

@@ -28,6 +28,10 @@ ANNOTATION_RUN_UID: Final = f"{GROUP}/run-uid"
 # On a FlowRun whose flow is paused: a person says that it may go on. A pause with a key has an annotation of its own, `…/resume-<key>`.
 ANNOTATION_RESUME: Final = f"{GROUP}/resume"
 
+# On a Block that can be told: it is told of every run of its namespace, at the phases that the value lists; in OPERATOR_NAMESPACE of
+# every run there is.
+ANNOTATION_NOTIFY: Final = f"{GROUP}/notify"
+
 FIELD_MANAGER_OPERATOR: Final = "levada-operator"
 FIELD_MANAGER_RUNNER: Final = "levada-runner"
 FIELD_MANAGER_CLI: Final = "levada-cli"
@@ -64,6 +68,10 @@ ENV_STORAGE: Final = "LEVADA_STORAGE"
 ENV_BLOCK_SECRET: Final = "BLOCK_SECRET__"  # noqa: S105  a name
 ENV_BLOCK_SECRET_DIR: Final = "BLOCK_SECRET_DIR__"  # noqa: S105  a name
 
+# Where the operator finds what Secrets hold that notifications name, as <namespace>/<secret>/<key>.
+ENV_SECRETS_DIR: Final = "LEVADA_SECRETS_DIR"
+ENV_NOTIFY_ALLOW: Final = "LEVADA_NOTIFY_ALLOW"
+
 # Where the container finds them. An agent has no mount namespace and rewrites these prefixes to folders of the pod.
 CODE_DIR: Final = "/var/run/levada/code"
 SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/levada.dev/serviceaccount"
@@ -79,3 +87,5 @@ MAX_MESSAGE_CHARS: Final = 1024
 MAX_INLINE_CODE_CHARS: Final = 256 * 1024
 MAX_ATTEMPTS_KEPT: Final = 20
 MAX_URL_CHARS: Final = 1024
+MAX_TOLD: Final = 32
+MAX_DELIVERY_ERROR_CHARS: Final = 512

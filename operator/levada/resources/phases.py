@@ -26,6 +26,24 @@ class RunPhase(StrEnum):
     SKIPPED = "Skipped"
 
 
+class Occasion(StrEnum):
+    """What somebody can be told of a run: that it has reached a phase, or that it is late."""
+
+    RUNNING = RunPhase.RUNNING.value
+    RETRYING = RunPhase.RETRYING.value
+    PAUSED = RunPhase.PAUSED.value
+    COMPLETED = RunPhase.COMPLETED.value
+    FAILED = RunPhase.FAILED.value
+    CRASHED = RunPhase.CRASHED.value
+    CANCELLED = RunPhase.CANCELLED.value
+    TIMED_OUT = RunPhase.TIMED_OUT.value
+    SKIPPED = RunPhase.SKIPPED.value
+    LATE = "Late"
+
+
+DEFAULT_OCCASIONS: Final = (Occasion.FAILED, Occasion.CRASHED, Occasion.TIMED_OUT)
+
+
 class TaskState(StrEnum):
     """Where one task of a run stands."""
 
@@ -56,6 +74,23 @@ RUN_TRANSITIONS: Final[dict[RunPhase | None, frozenset[RunPhase]]] = {
     P.CANCELLING: TERMINAL_PHASES,
 } | dict.fromkeys(TERMINAL_PHASES, frozenset())
 del P
+
+# What a run did, as the end of a sentence.
+PHASE_VERBS: Final[dict[str, str]] = {
+    RunPhase.SCHEDULED: "is scheduled",
+    RunPhase.QUEUED: "is queued",
+    RunPhase.PENDING: "is about to start",
+    RunPhase.RUNNING: "is running",
+    RunPhase.RETRYING: "is being retried",
+    RunPhase.PAUSED: "is paused",
+    RunPhase.CANCELLING: "is being cancelled",
+    RunPhase.COMPLETED: "completed",
+    RunPhase.FAILED: "failed",
+    RunPhase.CRASHED: "crashed",
+    RunPhase.CANCELLED: "was cancelled",
+    RunPhase.TIMED_OUT: "timed out",
+    RunPhase.SKIPPED: "was skipped",
+}
 
 TERMINAL_TASK_STATES: Final = frozenset(
     {TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED, TaskState.CRASHED, TaskState.SKIPPED}

@@ -151,6 +151,29 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 "delaySeconds is at most maxDelaySeconds: raise maxDelaySeconds too",
             )
         ],
+        "spec.notifications[]": [
+            rule(
+                f"self.name.matches('{DNS_LABEL}')",
+                "the name of a notification has lower-case letters, digits and '-', for example team-slack",
+                fieldPath=".name",
+            )
+        ],
+        "spec.notifications[].to": [
+            exactly_one(
+                ("block", "slack", "webhook", "email"),
+                "a notification goes to exactly one of block (a saved one), slack, webhook and email",
+            )
+        ],
+        "spec.notifications[].to.slack": [
+            exactly_one(
+                ("url", "urlFrom"), "slack has exactly one of url and urlFrom (Secret and key that hold the URL)"
+            )
+        ],
+        "spec.notifications[].to.webhook": [
+            exactly_one(
+                ("url", "urlFrom"), "a webhook has exactly one of url and urlFrom (Secret and key that hold the URL)"
+            )
+        ],
         "spec.infrastructure.env[]": [
             rule(
                 "!has(self.value) || !has(self.valueFrom)",

@@ -67,6 +67,7 @@ def test_runs_show_where_they_stand_and_are_selected_by_it():
     assert version["selectableFields"] == [
         {"jsonPath": ".status.phase"},
         {"jsonPath": ".spec.deploymentRef.name"},
+        {"jsonPath": ".status.notified"},
     ]
 
 
