@@ -172,6 +172,7 @@ class FakeCluster:
         fresh = run is not None and pod["metadata"]["annotations"][names.ANNOTATION_RUN_UID] == run["metadata"]["uid"]
         if (
             not fresh
+            or run["spec"].get("suspend")
             or status.get("attempt") != attempt
             or not self.report(run["metadata"]["name"], phase="Running", podName=name)
         ):

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from levada.decide import parameters
+from levada.decide import parameters, rerun
 from levada.decide.diagnosis import UNEXPLAINED_WAITS, Blame, Diagnosis, diagnosis, why_ended, why_waiting
 from levada.decide.facts import FlowView, Pin, PodView, RunFacts
+from levada.decide.failure_policy import judged
 from levada.decide.manifest import Code, build_job, job_name
+from levada.decide.node_loss import ask_node, doubt
 from levada.decide.plan import NORMAL, NOTHING, WARNING, EventSpec, Plan, clip, phase_status
 from levada.decide.report import Report, read_report
 from levada.decide.retries import Retry, next_attempt
@@ -30,8 +32,11 @@ def start(facts: RunFacts, attempt: int) -> Plan:
     run, deployment = facts.run, facts.deployment
     pin = run.pin if attempt > 1 and run.pin is not None else new_pin(facts.flow)
     status = phase_status(facts.run, RunPhase.PENDING, "WaitingForPod", "The Job is being created.", now=facts.now)
-    status |= {"attempt": attempt, "queue": deployment.queue, "flow": pin_status(pin)}
+    status |= {
+        "attempt": attempt, "queue": deployment.queue, "flow": pin_status(pin), "admittedTime": stamp(facts.now),
+    }  # fmt: skip
     if attempt == 1:
+        status |= rerun.plan_status(facts) | {"parametersDigest": parameters.digest(run.parameters)}
         queued = seconds_between(max(run.created_at, run.scheduled_at or run.created_at), facts.now)
         status["stages"] = {"queuedSeconds": queued}
     else:
@@ -73,7 +78,7 @@ def _created(run: str, attempt: int, deployment: str) -> EventSpec:
 def _job(facts: RunFacts, attempt: int, pin: Pin) -> dict[str, Any]:
     assert facts.deployment is not None
     return build_job(
-        facts.run,
+        replace(facts.run, results_key=rerun.results_key(facts)),
         facts.deployment,
         code_of(facts, pin),
         attempt=attempt,
@@ -176,12 +181,17 @@ def watch(facts: RunFacts) -> Plan:
     if facts.job is None and pod is None:
         return ensure_job(facts)
     if pod is not None and pod.running:
-        return _note_running(facts, pod)
+        lost = doubt(facts, pod) if pod.deletion_due_at is None else None
+        return _note_running(facts, pod) if lost is None else _of_node(facts, lost)
     if facts.run.phase not in {RunPhase.PENDING, RunPhase.RETRYING}:
         return NOTHING  # the runner has reported, so the pod has started, whatever its watch says
     if pod is not None and pod.deletion_due_at is not None:
         return Plan(requeue_after_s=_until_lost_s(facts, pod))
     return _wait_for_start(facts, pod)
+
+
+def _of_node(facts: RunFacts, found: Diagnosis | Plan) -> Plan:
+    return found if isinstance(found, Plan) else conclude_with(facts, found)
 
 
 def _until_lost_s(facts: RunFacts, pod: PodView) -> float:
@@ -208,12 +218,17 @@ def _note_running(facts: RunFacts, pod: PodView) -> Plan:
 
 def _wait_for_start(facts: RunFacts, pod: PodView | None) -> Plan:
     why = why_waiting(pod)
-    until_s = (pending_deadline(facts, final=why.final) - facts.now).total_seconds()
+    settings = facts.settings
+    patience_s = settings.fail_fast_s if why.final else settings.pull_patience_s if why.retry else None
+    until_s = (pending_deadline(facts, patience_s=patience_s) - facts.now).total_seconds()
+    if until_s <= 0 and why.category == "ContainerNotStarted" and pod is not None:
+        lost = ask_node(facts, pod)
+        if not isinstance(lost, Plan) or lost.ask is not None:
+            return _of_node(facts, lost)
     if until_s <= 0:
         waited = round(seconds_between(facts.job.created_at if facts.job else None, facts.now))
         return conclude_with(facts, replace(why, summary=f"{why.summary} Waited {waited} s."))
     since = facts.job.created_at if facts.job is not None else pending_since(facts.run)
-    settings = facts.settings
     note_after_s = settings.note_unexplained_after_s if why.category in UNEXPLAINED_WAITS else settings.note_after_s
     quiet_s = (since + timedelta(seconds=note_after_s) - facts.now).total_seconds()
     if quiet_s > 0:
@@ -247,11 +262,17 @@ def conclude_retrying(facts: RunFacts, at: datetime) -> Plan:
 
 def conclude_with(facts: RunFacts, found: Diagnosis, at: datetime | None = None) -> Plan:
     """An attempt that ended as diagnosed: the next one if the cause is worth it and the limit allows, else the end."""
-    retry = None
-    if found.retry and facts.deployment is not None:
-        retry = next_attempt(facts.deployment, facts.run, found.blame, facts.now)
+    found, retry = _repeated(facts, found)
     plan = _retry(facts, found, retry, at) if retry else _crash(facts, found, at)
     return replace(plan, stop_jobs=stoppable_jobs(facts))
+
+
+def _repeated(facts: RunFacts, found: Diagnosis) -> tuple[Diagnosis, Retry | None]:
+    """The failure as the Deployment judges it, and the next attempt if there is to be one."""
+    if facts.deployment is None:
+        return found, None
+    found = judged(found, facts.pod, facts.deployment.failure_rules)
+    return found, next_attempt(facts.deployment, facts.run, found.blame, facts.now) if found.retry else None
 
 
 def without(facts: RunFacts, kind: str, name: str) -> Plan:
@@ -275,7 +296,7 @@ def _conclude_flow_failure(facts: RunFacts, report: Report, at: datetime) -> Pla
         retry=True,
         phase=RunPhase.FAILED,
     )
-    retry = next_attempt(facts.deployment, facts.run, Blame.CODE, facts.now) if facts.deployment is not None else None
+    found, retry = _repeated(facts, found)
     if retry is not None:
         return _retry(facts, found, retry, at)
     return _finish(facts, RunPhase.FAILED, report.reason, report.message, at=at, record=(found, at))
@@ -283,9 +304,12 @@ def _conclude_flow_failure(facts: RunFacts, report: Report, at: datetime) -> Pla
 
 def _retry(facts: RunFacts, found: Diagnosis, retry: Retry, at: datetime | None) -> Plan:
     run = facts.run
-    status: dict[str, Any] = {"attempts": _with_record(facts, found, at), "nextAttemptTime": stamp(retry.at)}
+    status: dict[str, Any] = {"attempts": with_record(facts, found, at), "nextAttemptTime": stamp(retry.at)}
     wait_s = (retry.at - facts.now).total_seconds()
-    message = f"Attempt {run.attempt} failed: {found.summary} Attempt {retry.attempt} starts in {wait_s:.0f} s."
+    by_rule = f" Rule {found.rule} of failurePolicy holds." if found.rule else ""
+    message = (
+        f"Attempt {run.attempt} failed: {found.summary}{by_rule} Attempt {retry.attempt} starts in {wait_s:.0f} s."
+    )
     status |= phase_status(facts.run, RunPhase.RETRYING, found.category, message, now=facts.now)
     status |= _counters(facts, found)
     status["diagnosis"] = _diagnosis_status(found)
@@ -321,12 +345,14 @@ def _finish(
         status |= {key: value for key, value in (("result", report.result), ("progress", report.progress)) if value}
     if record is not None:
         found, ended_at = record
-        status |= {"attempts": _with_record(facts, found, ended_at), "diagnosis": _diagnosis_status(found)}
+        status |= {"attempts": with_record(facts, found, ended_at), "diagnosis": _diagnosis_status(found)}
         status |= _counters(facts, found)
     return Plan(status=status)
 
 
 def _counters(facts: RunFacts, found: Diagnosis) -> dict[str, int]:
+    if found.blame is None:
+        return {}
     if found.blame is Blame.INFRASTRUCTURE:
         return {"infrastructureFailures": facts.run.infrastructure_failures + 1}
     return {"codeFailures": facts.run.code_failures + 1}
@@ -336,7 +362,8 @@ def _diagnosis_status(found: Diagnosis) -> dict[str, str]:
     return {"category": found.category, "summary": clip(found.summary), "resolution": found.resolution}
 
 
-def _with_record(facts: RunFacts, found: Diagnosis, at: datetime | None) -> list[Any]:
+def with_record(facts: RunFacts, found: Diagnosis, at: datetime | None) -> list[Any]:
+    """The attempts on record, with the one that has just ended."""
     run, pod = facts.run, facts.pod
     started = run.started_at or (pod.started_at if pod is not None else None)
     record: dict[str, Any] = {
@@ -349,7 +376,7 @@ def _with_record(facts: RunFacts, found: Diagnosis, at: datetime | None) -> list
         "reason": found.category,
         "message": clip(found.summary),
         "exitCode": found.exit_code,
-        "kind": found.blame.value,
+        "kind": found.blame.value if found.blame is not None else None,
     }
     # A list in a merge patch is written as it stands: nulls in it would be stored.
     kept = {key: value for key, value in record.items() if value is not None}
@@ -366,7 +393,7 @@ def failure_to_create(facts: RunFacts, status_code: int, reason: str, message: s
             Blame.CODE, retry=False, phase=RunPhase.FAILED,
         )  # fmt: skip
         return conclude_with(facts, found)
-    if facts.now >= pending_deadline(facts, final=False):
+    if facts.now >= pending_deadline(facts):
         found = diagnosis("PodNotCreated", clip(f"The API server refused the Job for too long ({reason}): {message}"))
         return conclude_with(facts, found)
     if facts.run.reason == "JobRefused":

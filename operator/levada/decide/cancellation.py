@@ -40,11 +40,11 @@ def cancel_under_way(facts: RunFacts) -> Plan:
         )
     if facts.pod is None and facts.job is not None and facts.job.suspended:
         return cancelled(facts, "The run was cancelled before its pod was created.")
-    return Plan(status=status, stop_jobs=stoppable_jobs(facts), requeue_after_s=_look_again_s(facts))
+    return Plan(status=status, stop_jobs=stoppable_jobs(facts), requeue_after_s=look_again_s(facts))
 
 
-def cancel_ended(facts: RunFacts, end: End) -> Report | None:
-    """What an attempt that ended while it was being cancelled says of its end; None: cancelled.
+def ended_by_itself(end: End) -> Report | None:
+    """What an attempt that ended while it was told to stop says of its end; None: it stopped.
 
     A run that finished before the signal reached it has still finished, and a failure that it reported is its own.
     """
@@ -55,7 +55,7 @@ def cancel_ended(facts: RunFacts, end: End) -> Report | None:
     return None
 
 
-def _look_again_s(facts: RunFacts) -> float:
+def look_again_s(facts: RunFacts) -> float:
     """A pod on a lost node never goes: look again when it is due."""
     pod = facts.pod
     if pod is None or pod.deletion_due_at is None:

@@ -28,16 +28,18 @@ class Diagnosis:
     """What happened, in words, and whether another attempt could help.
 
     `phase` is what the run becomes when there is no further attempt. `final`: a pod in this state will not get well.
+    `blame` None: nobody's failure. `rule`: the number of the failurePolicy's rule that decided about the retry.
     """
 
     category: str
     summary: str
     resolution: str
-    blame: Blame
+    blame: Blame | None
     retry: bool
     phase: RunPhase = RunPhase.CRASHED
     final: bool = False
     exit_code: int | None = None
+    rule: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ UNEXPLAINED_WAITS: Final = frozenset({"ContainerNotStarted", "PodNotCreated", "P
 CATALOGUE: Final[dict[str, _Entry]] = {
     "ImageMissing": _Entry(
         "Check spec.infrastructure.image of the Deployment, that the nodes reach the registry, and imagePullSecrets.", _CODE, False
+    ),
+    "ImagePullFailed": _Entry(
+        "The registry cannot be reached, or refuses for a while. Another attempt is made; if that does not help, check the "
+        "registry, its rate limits, and the node's way to it.", _INFRA, True,
     ),
     "ConfigError": _Entry(
         "A Secret or ConfigMap that the Deployment's env names does not exist, or lacks the key: create it, or correct the name.",
@@ -136,7 +142,8 @@ def why_waiting(pod: PodView | None) -> Diagnosis:
         final = pod.waiting in {"InvalidImageName", "ErrImageNeverPull"} or any(
             text in words for text in _IMAGE_IS_NOT_THERE
         )
-        return diagnosis("ImageMissing", f"The image cannot be pulled ({pod.waiting}){detail}", final=final)
+        category = "ImageMissing" if final else "ImagePullFailed"
+        return diagnosis(category, f"The image cannot be pulled ({pod.waiting}){detail}", final=final)
     if pod.waiting in _CONFIG_WAITS:
         return diagnosis("ConfigError", f"The container's configuration is not complete{detail}", final=True)
     if pod.waiting in _START_WAITS:

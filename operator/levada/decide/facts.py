@@ -11,6 +11,7 @@ from typing import Any
 
 from levada.decide.code import Signature
 from levada.resources.names import DEFAULT_QUEUE, RUNNER_SERVICE_ACCOUNT
+from levada.resources.phases import RunPhase
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class RunView:
     deleting: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
     cancel: bool = False
+    suspend: bool = False
+    retry_of: str = ""
+    from_scratch: bool = False
+    results_key: str = ""  # inherited from the repeated run; empty: its own
+    parameters_digest: str = ""
     scheduled_at: datetime | None = None
     schedule: str = ""
     phase: str = ""
@@ -47,6 +53,7 @@ class RunView:
     infrastructure_failures: int = 0
     code_failures: int = 0
     next_attempt_at: datetime | None = None
+    admitted_at: datetime | None = None
     pin: Pin | None = None
     pod_name: str = ""
     queued_seconds: float = 0.0
@@ -59,6 +66,11 @@ class RunView:
     def concluded(self) -> bool:
         """Whether the failure of the current attempt is already on record, so that only its successor is missing."""
         return any(record.get("number") == self.attempt for record in self.attempts)
+
+    @property
+    def parked(self) -> bool:
+        """Whether the run has stopped between two attempts and holds no slot: suspended, or queued again after that."""
+        return self.phase in {RunPhase.PAUSED, RunPhase.QUEUED} and self.attempt > 0 and self.concluded
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,7 @@ class PodView:
     gone: bool = False
     disruption: str = ""  # reason of the DisruptionTarget condition
     disruption_message: str = ""
+    unready_since: datetime | None = None  # it runs, and Kubernetes says that it is not ready
     unschedulable: str = ""  # message of PodScheduled=False
     waiting: str = ""  # reason why a container waits: ErrImagePull, CreateContainerConfigError, ...
     waiting_message: str = ""
@@ -157,6 +170,40 @@ class FlowView:
     def code_config_map(self) -> str:
         """The ConfigMap that holds the code of this generation, once there is one."""
         return str(self.status.get("codeConfigMap") or "")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node, asked for because its pod has long been silent. `unready_since` None: it is ready, or nobody may know."""
+
+    exists: bool = True
+    unready_since: datetime | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedRun:
+    """The run that spec.retryOf names: under which key its results are stored, and of how many of its tasks there are some.
+
+    `root` is the first of a chain of retries, `phase` is empty before the run's first.
+    """
+
+    exists: bool = True
+    root: str = ""
+    key: str = ""
+    phase: str = ""
+    persisted: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRule:
+    """A rule of the Deployment's failurePolicy. What is empty fits everything; `codes_in` False: all codes but these."""
+
+    action: str
+    codes: frozenset[int] = frozenset()
+    codes_in: bool = True
+    reasons: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +258,8 @@ class DeploymentView:
     grace_s: int = 30
     retries: RetryPolicy = RetryPolicy(limit=0)
     infrastructure_retries: RetryPolicy = RetryPolicy(limit=3, max_delay_s=300.0)
+    failure_rules: tuple[FailureRule, ...] = ()
+    persist_results: bool | None = None
     timeout_s: int | None = None
     pending_timeout_s: int = 600
     paused: bool = False
@@ -288,12 +337,16 @@ class Settings:
     note_unexplained_after_s: float = 60.0
     # A broken image reference or missing Secret does not heal by itself; this is for the one that is being applied right now.
     fail_fast_s: float = 60.0
+    # A pull that fails for another reason than a wrong name may go better on another node, with another attempt.
+    pull_patience_s: float = 120.0
     # Kubernetes tells of a pod and of its Job on two watches: the Job's verdict may come a little later, or first.
     verdict_wait_s: float = 5.0
     # A runner that reported its end leaves by itself; after this the Job is stopped.
     terminal_grace_s: float = 60.0
     # A pod that is still there so long after its deletion was due sits on a node that is lost.
     lost_after_s: float = 30.0
+    # A node that has not been ready for so long is lost: what Kubernetes, too, waits before it evicts.
+    node_lost_after_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +355,7 @@ class RunFacts:
 
     `jobs` and `pods` are those owned by this very run (by uid), `foreign_job` is a Job of another owner that has the name of
     the next attempt. `signature` is that of the flow's function, when its code can be looked at. `job_seen`: this process has seen or created the current attempt's Job, so if it is not among `jobs` it
-    has been deleted. `announced`: the Event of the terminal phase has been written.
+    has been deleted. `node` and `repeated` are there when a plan has asked for them. `announced`: the Event of the terminal phase has been written.
     """
 
     now: datetime
@@ -315,6 +368,8 @@ class RunFacts:
     queue: QueueFacts = QueueFacts()
     job_seen: bool = False
     foreign_job: JobView | None = None
+    node: NodeView | None = None
+    repeated: RepeatedRun | None = None
     announced: bool = False
     settings: Settings = Settings()
 

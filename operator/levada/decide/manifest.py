@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from levada.decide.facts import DeploymentView, RunView, Settings
+from levada.decide.rerun import own_key, repeats
 from levada.decide.retries import retries_left
 from levada.decide.times import stamp
 from levada.resources import names
@@ -218,9 +219,13 @@ def _env(
         names.ENV_SERVICE_ACCOUNT_DIR: names.SERVICE_ACCOUNT_DIR,
         names.ENV_TERMINATION_LOG: names.TERMINATION_LOG,
         names.ENV_CREATED_AT: stamp(now),
+        names.ENV_RESULTS_KEY: run.results_key or own_key(run.name, run.uid),
+        names.ENV_GOES_ON: "true" if attempt > 1 or repeats(run) else "false",
         "TMPDIR": names.SCRATCH_DIR,
         "HOME": names.SCRATCH_DIR,
     }
+    if deployment.persist_results is not None:
+        literal[names.ENV_PERSIST_RESULTS] = "true" if deployment.persist_results else "false"
     fields = {names.ENV_POD: "metadata.name", names.ENV_NODE: "spec.nodeName"}
     return [{"name": name, "value": value} for name, value in literal.items()] + [
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()

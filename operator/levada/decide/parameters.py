@@ -1,5 +1,6 @@
 """The parameters of a run: the Deployment's, overlaid by the run's own, and whether the flow can take them."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,11 @@ def merged(deployment: DeploymentView, run: RunView) -> dict[str, Any]:
 def encoded(parameters: Mapping[str, Any]) -> str:
     """As the runner reads them from its environment."""
     return json.dumps(parameters, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+
+
+def digest(parameters: Mapping[str, Any]) -> str:
+    """Short, and the same for the same parameters."""
+    return hashlib.blake2b(encoded(parameters).encode(), digest_size=12).hexdigest()
 
 
 def problem(

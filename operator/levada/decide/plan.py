@@ -28,12 +28,21 @@ class EventSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """An object that is not under watch, and without which nothing can be decided: read it, then decide again."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to do about one run. An empty plan means: all is as it should be, until something changes.
 
     status: merge patch of .status, on condition that the run is still the one that was looked at.
     stop_jobs: Jobs to suspend; the Job controller then ends their pods with SIGTERM and keeps the Job as evidence.
     requeue_after_s: look again then even if nothing changes.
+    ask: what has to be read first; such a plan asks for nothing else.
     announced: the Events of this plan tell the end of the run.
     forget: nothing is left to watch over; the run can leave the memory.
     """
@@ -43,6 +52,7 @@ class Plan:
     stop_jobs: tuple[str, ...] = ()
     events: tuple[EventSpec, ...] = ()
     requeue_after_s: float | None = None
+    ask: Ask | None = None
     announced: bool = False
     forget: bool = False
 

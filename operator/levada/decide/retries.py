@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from levada.decide.diagnosis import Blame
 from levada.decide.facts import DeploymentView, RetryPolicy, RunView
+from levada.decide.failure_policy import RETRY_INFRASTRUCTURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Retry:
     at: datetime
 
 
-def next_attempt(deployment: DeploymentView, run: RunView, blame: Blame, now: datetime) -> Retry | None:
+def next_attempt(deployment: DeploymentView, run: RunView, blame: Blame | None, now: datetime) -> Retry | None:
     """The next attempt, or None if the run has failed for good.
 
     An eviction or a lost node does not use up a try: the user's code did not fail. And the other way round.
@@ -46,5 +47,12 @@ def backoff_s(policy: RetryPolicy, failures: int, *, jitter_key: str) -> float:
 
 
 def retries_left(deployment: DeploymentView, run: RunView) -> int:
-    """How many more times the flow itself may fail after the attempt that is about to start."""
-    return max(0, deployment.retries.limit - run.code_failures)
+    """How many more times the flow itself may fail after the attempt that is about to start.
+
+    A runner without any left reports the end. So where a rule may take the retry from the other budget, that one counts too:
+    the operator decides when the pod has ended.
+    """
+    left = deployment.retries.limit - run.code_failures
+    if any(rule.action == RETRY_INFRASTRUCTURE for rule in deployment.failure_rules):
+        left = max(left, deployment.infrastructure_retries.limit - run.infrastructure_failures)
+    return max(0, left)

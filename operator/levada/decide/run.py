@@ -4,6 +4,9 @@
 often as one likes; that is what makes a crash between two writes harmless.
 """
 
+from typing import Final
+
+from levada.decide import parameters, rerun, suspension
 from levada.decide.admission import Wait, held_back, wait_for_slot, wait_for_time
 from levada.decide.attempt import (
     End,
@@ -15,12 +18,18 @@ from levada.decide.attempt import (
     watch,
     without,
 )
-from levada.decide.cancellation import cancel_ended, cancel_under_way, cancelled
+from levada.decide.cancellation import cancel_under_way, cancelled, ended_by_itself
 from levada.decide.facts import RunFacts
 from levada.decide.plan import NOTHING, WARNING, EventSpec, Plan, clip, phase_status
 from levada.decide.references import Problem, find_problem, is_judged, patience_left_s
 from levada.decide.settle import settle
 from levada.resources.phases import RunPhase, is_terminal
+
+_OTHER_PARAMETERS: Final = Problem(
+    "ParametersChanged",
+    "The run's parameters were changed while it was suspended, and an attempt has run with others: create a new FlowRun.",
+    patience=False,
+)
 
 
 def decide_run(facts: RunFacts) -> Plan:
@@ -32,7 +41,7 @@ def decide_run(facts: RunFacts) -> Plan:
         return settle(facts)
     if run.attempt == 0:
         return _not_started(facts)
-    if run.phase == RunPhase.RETRYING and run.concluded:
+    if run.concluded and (run.phase == RunPhase.RETRYING or run.parked):
         return _between_attempts(facts)
     return _under_way(facts)
 
@@ -40,6 +49,8 @@ def decide_run(facts: RunFacts) -> Plan:
 def _not_started(facts: RunFacts) -> Plan:
     if facts.run.cancel:
         return cancelled(facts, "The run was cancelled before it started.")
+    if facts.run.suspend:
+        return _waiting(facts, Wait(RunPhase.PAUSED, suspension.SUSPENDED, suspension.WAITS))
     wait = wait_for_time(facts)
     if wait is not None:
         return _waiting(facts, wait)
@@ -49,7 +60,13 @@ def _not_started(facts: RunFacts) -> Plan:
     if facts.flow is None or not is_judged(facts.flow):
         return NOTHING  # its reconcile is on the way, and wakes the runs that wait for it
     wait = wait_for_slot(facts)
-    return _waiting(facts, wait) if wait is not None else start(facts, 1)
+    if wait is not None:
+        return _waiting(facts, wait)
+    look = rerun.look_first(facts)
+    if look is not None:
+        return look
+    problem = rerun.obstacle(facts)
+    return _problem(facts, problem) if problem is not None else start(facts, 1)
 
 
 def _name_taken(facts: RunFacts) -> Problem | None:
@@ -64,7 +81,9 @@ def _name_taken(facts: RunFacts) -> Problem | None:
 
 def _waiting(facts: RunFacts, wait: Wait) -> Plan:
     run = facts.run
-    phase = RunPhase.QUEUED if run.phase == RunPhase.QUEUED else wait.phase  # there is no way back to Scheduled
+    phase = wait.phase
+    if phase == RunPhase.SCHEDULED and run.phase in {RunPhase.QUEUED, RunPhase.PAUSED}:
+        phase = RunPhase.QUEUED  # there is no way back
     if (run.phase, run.reason, run.message) == (phase, wait.reason, clip(wait.message)):
         return Plan(requeue_after_s=wait.for_s)
     status = phase_status(run, phase, wait.reason, wait.message, now=facts.now)
@@ -85,13 +104,21 @@ def _between_attempts(facts: RunFacts) -> Plan:
     run = facts.run
     if run.cancel:
         return cancelled(facts, f"The run was cancelled after attempt {run.attempt}.")
+    if run.suspend:
+        return suspension.stay_suspended(facts)
     left_s = ((run.next_attempt_at or facts.now) - facts.now).total_seconds()
     stop = stoppable_jobs(facts)
     if stop or left_s > 0:
         return Plan(stop_jobs=stop, requeue_after_s=max(left_s, 0.0))  # never two attempts at a time
     if facts.deployment is None:
         return without(facts, "Deployment", run.deployment)
-    if held_back(facts):
+    if run.parameters_digest not in {"", parameters.digest(run.parameters)}:
+        return _problem(facts, _OTHER_PARAMETERS)
+    if run.parked:
+        wait = wait_for_slot(facts)
+        if wait is not None:
+            return _waiting(facts, wait)
+    elif held_back(facts):
         return NOTHING
     if facts.foreign_job is not None:
         taken = _name_taken(facts)
@@ -104,6 +131,8 @@ def _between_attempts(facts: RunFacts) -> Plan:
 def _under_way(facts: RunFacts) -> Plan:
     run = facts.run
     cancelling = run.cancel or run.phase == RunPhase.CANCELLING
+    if not cancelling and suspension.is_suspending(run):
+        return suspension.suspend_attempt(facts)
     end = find_end(facts)
     if isinstance(end, float):
         # Over, but why is not in yet. To a run that was to stop it does not matter why its pod did.
@@ -112,7 +141,7 @@ def _under_way(facts: RunFacts) -> Plan:
     if end is None:
         return cancel_under_way(facts) if cancelling else watch(facts)
     if cancelling:
-        report = cancel_ended(facts, end)
+        report = ended_by_itself(end)
         if report is None:
             return cancelled(facts, "The run was cancelled.", at=end.at)
         return conclude(facts, End(end.at, report=report))

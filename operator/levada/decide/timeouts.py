@@ -15,17 +15,19 @@ _ROUNDING: Final = timedelta(seconds=1)
 
 def pending_since(run: RunView) -> datetime:
     """When the current attempt was admitted: until then the run waited for others, from then on for its pod."""
+    if run.admitted_at is not None:
+        return run.admitted_at
     ends = [parse(record.get("endTime")) for record in run.attempts if record.get("number") != run.attempt]
     last = max((end for end in ends if end is not None), default=None)
     admitted = run.created_at + timedelta(seconds=run.queued_seconds)
     return max(last, admitted) if last is not None else admitted
 
 
-def pending_deadline(facts: RunFacts, *, final: bool) -> datetime:
-    """Until when the attempt's pod may wait. `final`: the cause will not go away, so patience is short."""
+def pending_deadline(facts: RunFacts, *, patience_s: float | None = None) -> datetime:
+    """Until when the attempt's pod may wait. `patience_s`: for the cause at hand, if that is shorter."""
     timeout_s = float(facts.deployment.pending_timeout_s) if facts.deployment is not None else 600.0
-    if final:
-        timeout_s = min(timeout_s, facts.settings.fail_fast_s)
+    if patience_s is not None:
+        timeout_s = min(timeout_s, patience_s)
     since = facts.job.created_at if facts.job is not None else pending_since(facts.run)
     return since + timedelta(seconds=timeout_s)
 

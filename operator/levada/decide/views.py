@@ -10,17 +10,21 @@ from typing import Any, Final
 from levada.decide.facts import (
     BlockView,
     DeploymentView,
+    FailureRule,
     FlowView,
     History,
     JobView,
+    NodeView,
     Notification,
     Pin,
     PodView,
     QueueView,
+    RepeatedRun,
     RetryPolicy,
     RunView,
     ScheduleView,
 )
+from levada.decide.rerun import own_key
 from levada.decide.times import parse
 from levada.resources import sources
 from levada.resources.names import (
@@ -61,6 +65,11 @@ def run_view(obj: Object) -> RunView:
         deleting="deletionTimestamp" in meta,
         parameters=spec.get("parameters") or _EMPTY,
         cancel=bool(spec.get("cancel")),
+        suspend=bool(spec.get("suspend")),
+        retry_of=spec.get("retryOf") or "",
+        from_scratch=bool(spec.get("fromScratch")),
+        results_key=(status.get("rerun") or _EMPTY).get("key") or "",
+        parameters_digest=status.get("parametersDigest") or "",
         scheduled_at=parse(spec.get("scheduledTime")),
         schedule=(meta.get("labels") or _EMPTY).get(LABEL_SCHEDULE, ""),
         phase=status.get("phase") or "",
@@ -72,6 +81,7 @@ def run_view(obj: Object) -> RunView:
         infrastructure_failures=status.get("infrastructureFailures") or 0,
         code_failures=status.get("codeFailures") or 0,
         next_attempt_at=parse(status.get("nextAttemptTime")),
+        admitted_at=parse(status.get("admittedTime")),
         pin=Pin(pin.get("name", ""), pin.get("generation", 0), pin.get("codeConfigMap") or "") if pin else None,
         pod_name=status.get("podName") or "",
         queued_seconds=(status.get("stages") or _EMPTY).get("queuedSeconds") or 0.0,
@@ -118,6 +128,7 @@ def pod_view(obj: Object, *, gone: bool = False) -> PodView:
     conditions = {item.get("type"): item for item in status.get("conditions") or ()}
     disruption = _when(conditions.get("DisruptionTarget"), "True")
     scheduled = _when(conditions.get("PodScheduled"), "False")
+    unready = _when(conditions.get("Ready"), "False")
     flow, failed = _flow_container(status)
     state = flow.get("state") or _EMPTY
     waiting = _waiting(status, state)
@@ -141,6 +152,7 @@ def pod_view(obj: Object, *, gone: bool = False) -> PodView:
         gone=gone,
         disruption=disruption.get("reason") or "",
         disruption_message=disruption.get("message") or "",
+        unready_since=parse(unready.get("lastTransitionTime")) if state.get("running") else None,
         unschedulable=(scheduled.get("message") or scheduled.get("reason") or "") if scheduled else "",
         waiting=waiting.get("reason") or "",
         waiting_message=waiting.get("message") or "",
@@ -195,6 +207,8 @@ def deployment_view(obj: Object) -> DeploymentView:
         grace_s=_default(infrastructure.get("terminationGracePeriodSeconds"), 30),
         retries=_policy(spec.get("retries"), limit=0, max_delay_s=600.0),
         infrastructure_retries=_policy(spec.get("infrastructureRetries"), limit=3, max_delay_s=300.0),
+        failure_rules=tuple(map(_failure_rule, (spec.get("failurePolicy") or _EMPTY).get("rules") or ())),
+        persist_results=spec.get("persistResults"),
         timeout_s=spec.get("timeoutSeconds"),
         pending_timeout_s=_default(spec.get("pendingTimeoutSeconds"), 600),
         paused=bool(spec.get("paused")),
@@ -262,6 +276,28 @@ def schedule_view(obj: Object) -> ScheduleView:
     )
 
 
+def node_view(obj: Object) -> NodeView:
+    """A Node. One that has no Ready condition yet has just been made."""
+    conditions = (obj.get("status") or _EMPTY).get("conditions") or ()
+    ready = next((item for item in conditions if item.get("type") == "Ready"), _EMPTY)
+    if not ready or ready.get("status") == "True":
+        return NodeView()
+    return NodeView(unready_since=parse(ready.get("lastTransitionTime")), message=ready.get("message") or "")
+
+
+def repeated_run(obj: Object) -> RepeatedRun:
+    """A FlowRun, as the one that repeats it sees it."""
+    meta, status = obj["metadata"], obj.get("status") or _EMPTY
+    inherited, counts = status.get("rerun") or _EMPTY, status.get("taskCounts") or _EMPTY
+    return RepeatedRun(
+        root=inherited.get("of") or meta["name"],
+        key=inherited.get("key") or own_key(meta["name"], meta.get("uid", "")),
+        phase=status.get("phase") or "",
+        persisted=counts.get("persisted") or 0,
+        total=counts.get("total") or 0,
+    )
+
+
 def controller_uid(obj: Object) -> str:
     """The uid of the object's controller, or nothing."""
     owners = obj["metadata"].get("ownerReferences") or ()
@@ -282,6 +318,16 @@ def _default(value: int | None, default: int) -> int:
 
 def _when(item: Object | None, status: str) -> Object:
     return item if item is not None and item.get("status") == status else _EMPTY
+
+
+def _failure_rule(spec: Object) -> FailureRule:
+    codes = spec.get("onExitCodes") or _EMPTY
+    return FailureRule(
+        action=spec.get("action") or "",
+        codes=frozenset(codes.get("values") or ()),
+        codes_in=codes.get("operator") != "NotIn",
+        reasons=frozenset(spec.get("onReasons") or ()),
+    )
 
 
 def _policy(spec: Object | None, *, limit: int, max_delay_s: float) -> RetryPolicy:

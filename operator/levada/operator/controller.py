@@ -17,6 +17,7 @@ from levada.decide.run import decide_run
 from levada.decide.views import job_view, pod_view, run_view
 from levada.kube import ApiError, Client, Conflict, ConnectionLost, Invalid, NotFound
 from levada.operator.apply import Answers, JobRefusedError, apply_run
+from levada.operator.asking import answered
 from levada.operator.definitions import Definitions
 from levada.operator.gather import run_facts
 from levada.operator.metrics import Metrics
@@ -149,7 +150,7 @@ class Controller:
         """What these runs wait for has changed."""
         for key in keys:
             run = self.store.runs.get(key)
-            if run is not None and (run.attempt == 0 or run.phase == RunPhase.RETRYING):
+            if run is not None and (run.attempt == 0 or run.phase == RunPhase.RETRYING or run.parked):
                 self.enqueue(RUN, key)
 
     def start(self) -> None:
@@ -221,6 +222,9 @@ class Controller:
         if facts is None:
             return None
         plan = decide_run(facts)
+        if plan.ask is not None:
+            facts = await answered(self.client, facts, plan.ask)
+            plan = decide_run(facts)
         await self._carry_out(key, facts.run, plan, now)
         if plan.announced:
             self.store.announced.add(facts.run.uid)
@@ -255,7 +259,7 @@ class Controller:
             self.wake_queue(seat[0])
 
     async def _carry_out(self, key: Key, run: RunView, plan: Plan, now: datetime) -> None:
-        admits = plan.create_job is not None and run.attempt == 0
+        admits = plan.create_job is not None and (run.attempt == 0 or run.parked)
         seat = self.store.seat(key)
         if admits and seat is not None:
             self.store.claim(key, seat[0])
@@ -274,7 +278,7 @@ class Controller:
             raise
         else:
             self._take(answers)
-            if answers.created and admits:
+            if answers.created and run.attempt == 0:
                 due = max(run.created_at, run.scheduled_at or run.created_at)
                 self.metrics.start_latency.observe(max(0.0, (self.now() - due).total_seconds()))
 

@@ -45,7 +45,7 @@ def _foreign_job(run: RunView, jobs: tuple[JobView, ...]) -> JobView | None:
 def _queue_facts(store: Store, key: Key, run: RunView, queue_name: str) -> QueueFacts:
     queue = Key(run.namespace, queue_name or run.queue)
     view = store.queues.get(queue)
-    if view is None or view.limit is None or run.attempt > 0:
+    if view is None or view.limit is None or (run.attempt > 0 and not run.parked):
         return QueueFacts(view=view)
     ahead = 0 if store.is_claimed(key) else store.ahead(key)
     return QueueFacts(view=view, holding=store.holding(queue, but=key), ahead=ahead)

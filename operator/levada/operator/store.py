@@ -192,14 +192,14 @@ class Store:
         if run is None or is_terminal(run.phase):
             self._claims.pop(key, None)
             return
-        if run.attempt > 0:
+        if run.attempt > 0 and not run.parked:
             self._claims.pop(key, None)
             queue = Key(key.namespace, run.queue)
             self._holding[queue].add(key)
             self._place[key] = (queue, None)
             return
         deployment = self.deployments.get(Key(key.namespace, run.deployment))
-        if deployment is None or deployment.paused or run.cancel:
+        if deployment is None or deployment.paused or run.cancel or run.suspend:
             return
         queue = Key(key.namespace, deployment.queue)
         due = max(run.created_at, run.scheduled_at or run.created_at)

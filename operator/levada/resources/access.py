@@ -33,6 +33,7 @@ OPERATOR_RULES: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] 
     (GROUP, tuple(f"{kind.plural}/status" for kind in LEVADA_KINDS), ("get", "patch", "update")),
     ("batch", ("jobs",), (*READ, "create", "patch", "delete")),
     ("", ("pods",), READ),
+    ("", ("nodes",), ("get",)),  # is the node of a silent pod still there?
     ("", ("configmaps",), ("get", "list", "create", "delete")),  # inline code, one immutable ConfigMap per version
     ("", ("events",), ("create", "patch")),
     ("", ("namespaces",), READ),  # kopf: which namespaces to watch

@@ -181,6 +181,41 @@ class History(Model):
     )
 
 
+class ExitCodes(Model):
+    """Exit codes of the flow's container."""
+
+    operator: Literal["In", "NotIn"] = Field("In", description="In: one of values. NotIn: none of them, and not 0.")
+    values: list[Annotated[int, Field(ge=1, le=255)]] = Field(
+        min_length=1,
+        max_length=255,
+        description="Exit codes, for example 2; 137 is SIGKILL, 139 is SIGSEGV.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
+class FailureRule(Model):
+    """What to do about an attempt that failed in a certain way."""
+
+    action: Literal["Fail", "Retry", "RetryInfrastructure"] = Field(
+        description="Fail: no further attempt. Retry: counts for retries. RetryInfrastructure: counts for infrastructureRetries."
+    )
+    on_exit_codes: ExitCodes | None = Field(None, description="Exit codes that the rule is for.")
+    on_reasons: list[Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z][A-Za-z0-9-]*$")]] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Reasons that the rule is for: of the run (OutOfMemory, Evicted, FlowFailed) or of the pod (OOMKilled).",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
+class FailurePolicy(Model):
+    """Which failures are worth another attempt, and from which budget. Without a rule that fits, Levada's own judgement holds."""
+
+    rules: list[FailureRule] = Field(
+        min_length=1, max_length=20, description="Looked at in order: the first rule that fits decides."
+    )
+
+
 class DeploymentSpec(Model):
     """How to run the flow."""
 
@@ -202,6 +237,13 @@ class DeploymentSpec(Model):
     infrastructure_retries: InfrastructureRetryPolicy = Field(
         default_factory=InfrastructureRetryPolicy,
         description="New attempts after the cluster's failure; they never use up retries.",
+    )
+    failure_policy: FailurePolicy | None = Field(
+        None, description="Exit codes and reasons that are not to be retried, or from another budget."
+    )
+    persist_results: bool | None = Field(
+        None,
+        description="Whether results of tasks are stored where the code does not say; what is stored is not run again by a later attempt or a retry.",
     )
     timeout_seconds: int | None = Field(
         None,

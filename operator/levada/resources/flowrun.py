@@ -1,6 +1,6 @@
 """FlowRun: one run of a deployment, and everything that is known about it.
 
-The spec is an order: it cannot change, except that the run may be cancelled. The status is written by the operator and
+The spec is an order: it cannot change, except that the run may be suspended and cancelled. The status is written by the operator and
 by the run's own pod (each its own fields), and ends in a terminal phase that the API server keeps from changing.
 """
 
@@ -44,8 +44,18 @@ class FlowRunSpec(Model):
         description="Arguments laid over those of the Deployment; at most 64 KiB as JSON. Cannot change.",
     )
     cancel: bool = Field(False, description="Set to true to cancel the run. Cannot be taken back.")
+    suspend: bool = Field(
+        False,
+        description="While true the run does not start, or is stopped and holds no slot; set to false, it goes on from the stored results of its tasks.",
+    )
     scheduled_time: Time | None = Field(None, description="The tick that the run belongs to. Cannot change.")
-    retry_of: LevadaName | None = Field(None, description="The FlowRun that this one repeats. Cannot change.")
+    retry_of: LevadaName | None = Field(
+        None,
+        description="The FlowRun that this one repeats, from the tasks whose results are not stored. Cannot change.",
+    )
+    from_scratch: bool = Field(
+        False, description="With retryOf: run every task again, whatever results are stored. Cannot change."
+    )
 
 
 class Attempt(Model):
@@ -98,6 +108,9 @@ class TaskCounts(Model):
     retrying: int = Field(0, ge=0, description="Failed, and waiting for the next try.")
     completed: int = Field(0, ge=0, description="Done.")
     cached: int = Field(0, ge=0, description="Of those done, how many took their result from the cache.")
+    persisted: int = Field(
+        0, ge=0, description="Of those done, how many have a stored result: a later attempt does not run them again."
+    )
     failed: int = Field(0, ge=0, description="Raised an exception on the last try.")
     cancelled: int = Field(0, ge=0, description="Stopped because the run was.")
     crashed: int = Field(0, ge=0, description="Under way when the process died.")
@@ -114,8 +127,24 @@ class TaskRow(Model):
     end_time: Time | None = Field(None, description="When it ended for good.")
     message: Message | None = Field(None, description="Why it failed or was skipped.")
     cached: bool | None = Field(None, description="Whether the result came from the cache.")
+    persisted: bool | None = Field(
+        None, description="Whether the result is stored, so that a later attempt does not run the task again."
+    )
     upstream: list[TaskId] = Field(
         default_factory=list, max_length=256, description="Ids of the task runs whose results it took."
+    )
+
+
+class Rerun(Model):
+    """What a run that repeats another takes from it."""
+
+    of: LevadaName = Field(description="The run whose results are used: the first of a chain of retries.")
+    key: Annotated[str, Field(max_length=128)] = Field(description="The name under which those results are stored.")
+    reused: int = Field(
+        0, ge=0, description="Task runs of the repeated run whose results are stored, as planned at the start."
+    )
+    to_run: int = Field(
+        0, ge=0, description="Task runs of the repeated run that are to run again, as planned at the start."
     )
 
 
@@ -157,6 +186,9 @@ class FlowRunStatus(Status):
     )
     infrastructure_failures: int = Field(0, ge=0, description="Attempts that the cluster failed.")
     code_failures: int = Field(0, ge=0, description="Attempts that the flow's code failed.")
+    admitted_time: Time | None = Field(
+        None, description="When the newest attempt got its slot: its pod is waited for since."
+    )
     next_attempt_time: Time | None = Field(None, description="When the next attempt starts, in phase Retrying.")
     flow: PinnedFlow | None = Field(None, description="The Flow as it was at the first attempt.")
     pod_name: str | None = Field(None, max_length=253, description="Pod of the newest attempt: see `kubectl logs`.")
@@ -186,6 +218,10 @@ class FlowRunStatus(Status):
     )
     notified: bool | None = Field(
         None, description="Everybody who is to be told of the run's end has been, or has been given up on."
+    )
+    rerun: Rerun | None = Field(None, description="With spec.retryOf: what the run takes from the one that it repeats.")
+    parameters_digest: str | None = Field(
+        None, max_length=64, description="Digest of spec.parameters at the first attempt; later attempts need the same."
     )
 
 

@@ -16,6 +16,8 @@ LABEL_DEPLOYMENT: Final = f"{GROUP}/deployment"
 LABEL_QUEUE: Final = f"{GROUP}/queue"
 LABEL_FLOW: Final = f"{GROUP}/flow"
 LABEL_SCHEDULE: Final = f"{GROUP}/schedule"
+# On a run that repeats another (spec.retryOf): the name of that run.
+LABEL_RETRY_OF: Final = f"{GROUP}/retry-of"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "levada"
 
@@ -62,6 +64,12 @@ ENV_GRACE_SECONDS: Final = "LEVADA_GRACE_SECONDS"
 ENV_RUN_UID: Final = "LEVADA_RUN_UID"
 # Where results, log and record of the run go, as a URL; not set: results stay in the pod, and nothing is archived.
 ENV_STORAGE: Final = "LEVADA_STORAGE"
+
+# Under which name the run keeps its tasks' results, and whether there may be some already: of an earlier attempt, or of the run that
+# it repeats. ENV_PERSIST_RESULTS says for all tasks that do not say so themselves whether results are kept.
+ENV_RESULTS_KEY: Final = "LEVADA_RESULTS_KEY"
+ENV_GOES_ON: Final = "LEVADA_GOES_ON"
+ENV_PERSIST_RESULTS: Final = "LEVADA_PERSIST_RESULTS"
 
 # How a Deployment gives a Secret that a Block names to the run: BLOCK_SECRET__<SECRET>__<KEY> holds the value of one key, as
 # envFrom with that prefix makes it; BLOCK_SECRET_DIR__<SECRET> names the folder where the Secret is mounted.

@@ -69,7 +69,7 @@ RUN_TRANSITIONS: Final[dict[RunPhase | None, frozenset[RunPhase]]] = {
     P.PENDING: frozenset({P.QUEUED, P.RUNNING, P.RETRYING, P.PAUSED, P.CANCELLING}) | TERMINAL_PHASES,
     P.RUNNING: frozenset({P.RETRYING, P.PAUSED, P.CANCELLING}) | TERMINAL_PHASES,
     P.RETRYING: frozenset({P.QUEUED, P.PENDING, P.RUNNING, P.PAUSED, P.CANCELLING}) | TERMINAL_PHASES,
-    P.PAUSED: frozenset({P.QUEUED, P.PENDING, P.RUNNING, P.CANCELLING}) | TERMINAL_PHASES,
+    P.PAUSED: frozenset({P.QUEUED, P.PENDING, P.RUNNING, P.RETRYING, P.CANCELLING}) | TERMINAL_PHASES,
     # A run that finished before the signal reached it has still finished: its result counts.
     P.CANCELLING: TERMINAL_PHASES,
 } | dict.fromkeys(TERMINAL_PHASES, frozenset())

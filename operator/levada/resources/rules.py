@@ -174,6 +174,12 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 ("url", "urlFrom"), "a webhook has exactly one of url and urlFrom (Secret and key that hold the URL)"
             )
         ],
+        "spec.failurePolicy.rules[]": [
+            rule(
+                "has(self.onExitCodes) || (has(self.onReasons) && size(self.onReasons) > 0)",
+                "a rule of failurePolicy says what it is for: give onExitCodes, onReasons or both (then both must fit)",
+            )
+        ],
         "spec.infrastructure.env[]": [
             rule(
                 "!has(self.value) || !has(self.valueFrom)",
@@ -223,10 +229,20 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
         ],
         "spec": [
             # Parameters can be compared only as part of the whole: see RunParameters. So they could change in the one
-            # request that cancels, where they no longer matter.
+            # request that cancels, where they no longer matter, or suspends: the operator compares their digest then.
             rule(
-                "self.cancel != oldSelf.cancel || self == oldSelf",
-                f"a FlowRun is an order: of its spec only cancel can change. For other parameters, {NEW_RUN}",
+                "self.cancel != oldSelf.cancel || self.suspend != oldSelf.suspend || self == oldSelf",
+                f"a FlowRun is an order: of its spec only cancel and suspend can change. For other parameters, {NEW_RUN}",
+            ),
+            rule(
+                "!self.fromScratch || has(self.retryOf)",
+                "fromScratch goes with retryOf: a run that repeats none starts from scratch anyway",
+                fieldPath=".fromScratch",
+            ),
+            rule(
+                "self.fromScratch == oldSelf.fromScratch",
+                f"fromScratch cannot change: {NEW_RUN}",
+                fieldPath=".fromScratch",
             ),
             fixed("scheduledTime", NEW_RUN),
             fixed("retryOf", NEW_RUN),

@@ -24,7 +24,7 @@ CODE, INFRA = Blame.CODE, Blame.INFRASTRUCTURE
         (
             "registry away",
             a_pod(waiting="ErrImagePull", waiting_message="dial tcp: i/o timeout"),
-            "ImageMissing",
+            "ImagePullFailed",
             False,
         ),
         (

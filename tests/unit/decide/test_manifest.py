@@ -73,6 +73,7 @@ def test_what_the_runner_is_told():
         names.ENV_RUN: "r", names.ENV_RUN_UID: "run-uid", names.ENV_NAMESPACE: "ns", names.ENV_ATTEMPT: "2",
         names.ENV_RETRIES_LEFT: "2", names.ENV_GRACE_SECONDS: "45", names.ENV_DEPLOYMENT: "d", names.ENV_ENTRYPOINT: "flow.py:main",
         names.ENV_CODE_DIR: names.CODE_DIR, names.ENV_PARAMETERS: '{"a":1}', names.ENV_SERVICE_ACCOUNT_DIR: names.SERVICE_ACCOUNT_DIR,
+        names.ENV_RESULTS_KEY: "r-run-uid", names.ENV_GOES_ON: "true",
         names.ENV_TERMINATION_LOG: names.TERMINATION_LOG, names.ENV_CREATED_AT: "2026-03-01T12:00:00.000Z",
         names.ENV_POD: {"fieldRef": {"fieldPath": "metadata.name"}},
         names.ENV_NODE: {"fieldRef": {"fieldPath": "spec.nodeName"}}, "TMPDIR": names.SCRATCH_DIR, "HOME": names.SCRATCH_DIR,

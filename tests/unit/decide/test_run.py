@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from levada.decide.facts import Pin, RetryPolicy
+from levada.decide.facts import NodeView, Pin, RetryPolicy
+from levada.decide.parameters import digest
 from levada.decide.run import decide_run
 from levada.resources.phases import TERMINAL_PHASES, may_become
 from support.facts import T0, a_deployment, a_flow, a_job, a_pod, a_run, facts, s
@@ -18,6 +19,7 @@ def test_a_new_run_is_put_on_record_before_its_job():
     assert plan.status == {
         "observedGeneration": 1, "phase": "Pending", "reason": "WaitingForPod", "message": "The Job is being created.", "attempt": 1,
         "queue": "default", "flow": {"name": "f", "generation": 1, "codeConfigMap": "f-code-1"}, "stages": {"queuedSeconds": 2.0},
+        "admittedTime": "2026-03-01T12:00:02.000Z", "parametersDigest": digest({}),
         "conditions": [{
             "type": "Succeeded", "status": "Unknown", "reason": "WaitingForPod", "message": "The Job is being created.",
             "observedGeneration": 1, "lastTransitionTime": "2026-03-01T12:00:02.000Z",
@@ -66,7 +68,8 @@ SITUATIONS = [
     ("pod waits", PENDING, [a_job()], [a_pod()], 1, (None, None, [], ())),
     ("pod waits long", PENDING, [a_job()], [a_pod(node="", unschedulable="no")], 11, (None, "Unschedulable", [], ())),
     ("image missing", PENDING, [a_job()], [a_pod(waiting="InvalidImageName")], 60, ("Crashed", "ImageMissing", [], ("r-1",))),
-    ("image may come back", PENDING, [a_job()], [a_pod(waiting="ErrImagePull")], 61, (None, "ImageMissing", [], ())),
+    ("image may come back", PENDING, [a_job()], [a_pod(waiting="ErrImagePull")], 61, (None, "ImagePullFailed", [], ())),
+    ("image does not come back", PENDING, [a_job()], [a_pod(waiting="ErrImagePull")], 120, ("Retrying", "ImagePullFailed", [], ("r-1",))),
     ("volume never comes", PENDING, [a_job()], [a_pod(waiting="ContainerCreating")], 600, ("Crashed", "ContainerNotStarted", [], ("r-1",))),
     ("pod runs, runner about to report", PENDING, [a_job()], [a_pod(started_at=T0)], 5, (None, None, [], ())),
     ("pod runs, runner silent", PENDING, [a_job()], [a_pod(started_at=T0)], 10, ("Running", "NoReportYet", [], ())),
@@ -126,7 +129,7 @@ SITUATIONS = [
     ("case", "run", "jobs", "pods", "at", "expected"), SITUATIONS, ids=[row[0] for row in SITUATIONS]
 )
 def test_situation(*, case, run, jobs, pods, at, expected):
-    look = facts(a_run(**run), jobs=jobs, pods=pods, at=at)
+    look = facts(a_run(**run), jobs=jobs, pods=pods, at=at, node=NodeView())
     plan = decide_run(look)
     status = plan.status or {}
     created = [plan.create_job["metadata"]["name"]] if plan.create_job else []

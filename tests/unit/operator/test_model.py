@@ -68,6 +68,12 @@ def is_running(pod):
     return pod["status"]["phase"] == "Running"
 
 
+def parked(status):
+    """Suspended between two attempts."""
+    concluded = any(record["number"] == status["attempt"] for record in status.get("attempts") or ())
+    return concluded and status["phase"] in {"Paused", "Queued"}
+
+
 def is_leaving(pod):
     return "deletionTimestamp" in pod["metadata"]
 
@@ -193,6 +199,13 @@ class Model(RuleBasedStateMachine):
             self.cluster.patch(FLOW_RUNS, name, {"spec": {"cancel": True}})
 
     @there_is(FLOW_RUNS)
+    @rule(data=st.data(), suspend=st.booleans())
+    def user_suspends_or_resumes_a_run(self, data, suspend):
+        name = self.pick(data, FLOW_RUNS)
+        if name:
+            self.cluster.patch(FLOW_RUNS, name, {"spec": {"suspend": suspend}})
+
+    @there_is(FLOW_RUNS)
     @rule(data=st.data())
     def user_deletes_a_run(self, data):
         name = self.pick(data, FLOW_RUNS)
@@ -283,7 +296,11 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: hasattr(self, "cluster"))
     def the_queue_s_limit_holds(self):
         statuses = [run.get("status") or {} for run in self.runs().values()]
-        holding = [status for status in statuses if status.get("attempt") and not is_terminal(status.get("phase"))]
+        holding = [
+            status
+            for status in statuses
+            if status.get("attempt") and not is_terminal(status.get("phase")) and not parked(status)
+        ]
         assert not self.limited or len(holding) <= LIMIT
 
     @invariant()
@@ -311,6 +328,8 @@ class Model(RuleBasedStateMachine):
 
     def everything_ends(self):
         """Let everybody work without faults until nothing moves: every run must be decided, and nothing left running."""
+        for name in self.runs():
+            self.cluster.patch(FLOW_RUNS, name, {"spec": {"suspend": False}})
         for _ in range(150):
             for kind in KINDS:
                 self.watch_delivers(kind, 1000, twice=False)
