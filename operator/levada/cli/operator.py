@@ -2,12 +2,19 @@
 
 import asyncio
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+from levada.cli.output import error
+
+if TYPE_CHECKING:
+    from levada.kube.lease import LeaseTimes
+    from levada.operator.settings import OperatorSettings
 
 app = typer.Typer(no_args_is_help=True, help="Run the operator, or print what it needs to be allowed.")
 
@@ -52,26 +59,89 @@ def run(
     kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig to use.", show_default="as kubectl")] = None,
     context: Annotated[str | None, typer.Option(help="The kubeconfig's context to use.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=1000, help="How many objects to work on at a time.")] = 32,
+    api_writes_per_second: Annotated[
+        float, typer.Option(min=0, help="Limit on API writes, twice as many at once; 0 for none.")
+    ] = 500,
+    leader_elect: Annotated[
+        bool, typer.Option(help="Stand for election: of several operators one leads, the others stand by.")
+    ] = False,
+    identity: Annotated[
+        str,
+        typer.Option(help="Name in the election; a random part is added.", show_default="$POD_NAME, else the host's"),
+    ] = "",
+    lease_name: Annotated[
+        str,
+        typer.Option(
+            help="The Lease to hold.",
+            show_default="levada-operator, with a suffix when only some namespaces are served",
+        ),
+    ] = "",
+    lease_namespace: Annotated[str, typer.Option(help="The namespace of the Lease.")] = "levada-system",
+    lease_duration: Annotated[
+        int, typer.Option(help="Seconds until the others take over from a leader that is silent.")
+    ] = 12,
+    renew_deadline: Annotated[
+        float, typer.Option(help="Seconds after which a leader that cannot renew steps down.")
+    ] = 8,
+    retry_period: Annotated[float, typer.Option(help="Seconds between two renewals.")] = 2,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:
     """Run the operator until it gets SIGTERM or Ctrl-C."""
     from levada.decide.facts import Settings
+    from levada.operator.election import ElectionSettings, default_lease_name, own_identity
     from levada.operator.settings import OperatorSettings
     from levada.operator.settings import default_image as image_of_version
-    from levada.operator.shell import serve
 
     set_up_logging(verbose=verbose)
     decide = Settings(default_image=default_image or image_of_version(), storage=storage or "")
+    namespaces = tuple(dict.fromkeys(namespace or ()))
+    election = None
+    if leader_elect:
+        election = ElectionSettings(
+            identity=own_identity(identity),
+            name=lease_name or default_lease_name(namespaces, ""),
+            namespace=lease_namespace,
+            times=_lease_times(lease_duration, renew_deadline, retry_period),
+        )
     settings = OperatorSettings(
-        namespaces=tuple(dict.fromkeys(namespace or ())),
+        namespaces=namespaces,
         kubeconfig=kubeconfig,
         context=context,
         metrics_address=metrics_address,
         liveness_url=liveness_url,
         workers=workers,
         decide=replace(decide, allowed_storages=tuple(allow_storage)) if allow_storage else decide,
+        writes_per_second=api_writes_per_second,
+        election=election,
     )
-    asyncio.run(serve(settings, on_ready=lambda: logging.getLogger("levada.operator").info("ready")))
+    asyncio.run(_serve(settings))
+
+
+def _lease_times(duration_s: int, renew_deadline_s: float, retry_s: float) -> "LeaseTimes":
+    from levada.kube.lease import LeaseTimes
+
+    try:
+        return LeaseTimes(duration_s, renew_deadline_s, retry_s)
+    except ValueError as wrong:
+        raise error(str(wrong), "change --retry-period, --renew-deadline or --lease-duration") from None
+
+
+async def _serve(settings: "OperatorSettings") -> None:
+    """Serve; and after a lost lease begin anew, as a standby, with nothing left of the term: no memory, no thread, no timer."""
+    from levada.kube import LeadershipLost
+    from levada.operator.shell import serve
+
+    log = logging.getLogger("levada.operator")
+    try:
+        await serve(settings, on_ready=lambda: log.info("ready"))
+    except LeadershipLost as lost:
+        log.warning("stepping down: %s", lost)
+        start_anew()
+
+
+def start_anew() -> NoReturn:
+    """Become a new process under the same id: neither a supervisor's back-off nor its count of restarts is touched."""
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own command, once more
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """One async client for everybody on the operator's side: the API's verbs over aiohttp, bodies as plain dicts.
 
 Dicts, because an object that is read, changed and written back must keep the fields this version does not know.
-Not here: typed models (resources/), caching (Reflector), rate limits (API priority and fairness does that on the server).
+Not here: typed models (resources/), caching (Reflector), limits on writes (`before_write` is where a caller puts them).
 """
 
 from collections.abc import AsyncGenerator, Mapping
@@ -16,7 +16,7 @@ from levada.kube import config
 from levada.kube.config import Connection
 from levada.kube.errors import Gone, NotFound
 from levada.kube.retry import RetryPolicy
-from levada.kube.transport import CONNECT_TIMEOUT_S, OnRequest, Transport
+from levada.kube.transport import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, BeforeWrite, OnRequest, Transport
 from levada.kube.watch import WatchEvent, events
 from levada.resources.kinds import LEVADA_KINDS, Kind
 
@@ -45,10 +45,19 @@ class Client:
         user_agent: str = DEFAULT_USER_AGENT,
         retries: RetryPolicy | None = None,
         on_request: OnRequest | None = None,
+        before_write: BeforeWrite | None = None,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self.connection = connection
         self.namespace = connection.namespace
-        self._transport = Transport(connection, user_agent=user_agent, retries=retries, on_request=on_request)
+        self._transport = Transport(
+            connection,
+            user_agent=user_agent,
+            retries=retries,
+            on_request=on_request,
+            before_write=before_write,
+            request_timeout_s=request_timeout_s,
+        )
         self._kinds: dict[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for kind in LEVADA_KINDS}
 
     @classmethod

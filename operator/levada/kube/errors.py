@@ -4,7 +4,9 @@
 
     KubeError
     ├── KubeconfigError        the kubeconfig cannot be used: the user must change it
+    ├── LeadershipLost         the lease could not be renewed in time, or another candidate has it: end, and start anew
     ├── ConnectionLost         no answer: a write may or may not have happened. Read again, then decide
+    │   └── NotLeading         we did not even ask: only the holder of a lease may write, and we are not certainly it
     └── ApiError               the server answered and refused
         ├── Unauthorized       401: the credentials are wrong or too old
         ├── Forbidden          403: the credentials lack a right, or an admission policy said no
@@ -42,6 +44,17 @@ class ConnectionLost(KubeError):
     def __init__(self, message: str, *, sent: bool = True) -> None:
         super().__init__(message)
         self.sent = sent
+
+
+class NotLeading(ConnectionLost):
+    """A write that was held back because the lease is not certainly ours. Nothing has happened."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, sent=False)
+
+
+class LeadershipLost(KubeError):
+    """This process led and may lead no longer. Whatever it remembers of its term is out of date."""
 
 
 class ApiError(KubeError):

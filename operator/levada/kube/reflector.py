@@ -32,6 +32,8 @@ class Reflector:
     `on_change` must not block. If it raises, the object is forgotten, so that the next list reports it again.
     `synced` is set after the first complete list has been reported. What a missed deletion is reported with is what
     `keep` made of the object: its metadata at least. The rest need not stay in memory.
+
+    `held`: report nothing until `resume`, but know everything by then. `wanted`: of other objects nothing is known or reported.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class Reflector:
         field_selector: str | None = None,
         resync_seconds: float = 300.0,
         keep: Callable[[Object], Object] = lambda item: item,
+        held: bool = False,
+        wanted: Callable[[Object], bool] = lambda item: True,
     ) -> None:
         self._client = client
         self._kind = kind
@@ -52,8 +56,11 @@ class Reflector:
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._on_change = on_change
         self._keep = keep
+        self._held = held
+        self._wanted = wanted
         self._resync_s = resync_seconds
         self._known: dict[Key, Object] = {}
+        self._touched: set[Key] | None = None  # what changed while a namespace is being taken in
         self._heard_at_s = time.monotonic()
         self.synced = asyncio.Event()
 
@@ -61,6 +68,32 @@ class Reflector:
     def last_event_age(self) -> float:
         """Seconds since the server last said anything. Bookmarks come every minute, so minutes of silence are a fault."""
         return time.monotonic() - self._heard_at_s
+
+    def resume(self) -> None:
+        """Report what is known, as `keep` made it, and from now on every change."""
+        if self._held:
+            self._held = False
+            for item in list(self._known.values()):
+                self._tell("ADDED", item)
+
+    async def take_in(self, namespace: str) -> None:
+        """Report what is in a namespace that has become wanted. One at a time.
+
+        Raises:
+            KubeError: it could not be listed. Changes are reported all the same; the next complete list brings the rest.
+        """
+        touched = self._touched = set()
+        try:
+            items, _ = await self._client.list(self._kind, namespace, **self._selectors)
+            for item in items:
+                if self._wanted(item) and _key(item) not in touched:  # else the watch has said something newer
+                    self._compare(item)
+        finally:
+            self._touched = None
+
+    def let_go(self) -> None:
+        """Forget what is not wanted any more, without a word: it has not been deleted."""
+        self._known = {key: item for key, item in self._known.items() if self._wanted(item)}
 
     async def run(self) -> None:
         """List and watch for ever. Only cancellation ends it."""
@@ -78,6 +111,7 @@ class Reflector:
     async def _list(self) -> str:
         items, resource_version = await self._client.list(self._kind, self._namespace, **self._selectors)
         self._heard_at_s = time.monotonic()
+        items = [item for item in items if self._wanted(item)]
         listed = {_key(item): item for item in items}
         for key in [key for key in self._known if key not in listed]:
             self._report("DELETED", self._known[key])
@@ -127,7 +161,7 @@ class Reflector:
 
     def _take(self, event: WatchEvent) -> None:
         self._heard_at_s = time.monotonic()
-        if event.type == "BOOKMARK":
+        if event.type == "BOOKMARK" or not self._wanted(event.object):
             return
         if event.type == "DELETED":
             self._report("DELETED", event.object)
@@ -137,13 +171,20 @@ class Reflector:
     def _report(self, change: str, item: Object) -> None:
         item["metadata"].pop("managedFields", None)  # half of an object's bytes, and nobody here reads them
         key = _key(item)
+        if self._touched is not None:
+            self._touched.add(key)
         if change == "DELETED":
             self._known.pop(key, None)
         else:
             self._known[key] = self._keep(item)
+        if not self._held:
+            self._tell(change, item)
+
+    def _tell(self, change: str, item: Object) -> None:
         try:
             self._on_change(change, item)
         except Exception:
+            key = _key(item)
             self._known.pop(key, None)
             log.exception("handling %s of %s %s/%s failed", change, self._kind.kind, *key)
 

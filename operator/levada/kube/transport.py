@@ -5,7 +5,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -19,6 +19,8 @@ from levada.kube.retry import RetryPolicy, next_delay_s, parse_retry_after
 
 # (verb, resource, HTTP code or 0 when there was no answer, seconds)
 OnRequest = Callable[[str, str, int, float], None]
+# (resource, body), before each try of a write: may wait, or hold it back with a KubeError
+BeforeWrite = Callable[[str, Any], Awaitable[None]]
 
 REQUEST_TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -35,31 +37,43 @@ class Transport:
         user_agent: str,
         retries: RetryPolicy | None = None,
         on_request: OnRequest | None = None,
+        before_write: BeforeWrite | None = None,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self.connection = connection
         self._user_agent = user_agent
         self._retries = retries or RetryPolicy()
         self._on_request = on_request
+        self._before_write = before_write
+        self._request_timeout_s = request_timeout_s
         self._session: aiohttp.ClientSession | None = None
+        self._streams: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Open the pool; no request is made yet."""
+        self._session = self._pool(MAX_CONNECTIONS)
+        # Watches keep their connections: in the pool of the requests, those of many namespaces would leave none for these.
+        self._streams = self._pool(0)
+        return self
+
+    def _pool(self, limit: int) -> aiohttp.ClientSession:
         tls = self.connection.tls
-        connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=MAX_CONNECTIONS)
+        connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=limit)
         # Compression costs the API server and us more than it saves inside a data centre.
         headers = {"User-Agent": self._user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
-        self._session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=True)
+        session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=True)
         # aiohttp would repeat a PUT or DELETE by itself when a kept-alive connection dies: retry.py decides, nobody else.
-        self._session._retry_connection = False
-        return self
+        session._retry_connection = False
+        return session
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close every connection."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in (self._session, self._streams):
+            if session is not None:
+                await session.close()
+        self._session = self._streams = None
 
     async def call(
         self,
@@ -71,7 +85,6 @@ class Transport:
         params: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str | None = None,
-        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> dict[str, Any]:
         """One request, repeated as retry.py allows. Returns the answer's JSON object."""
         attempt = 0
@@ -79,8 +92,7 @@ class Transport:
             attempt += 1
             try:
                 return await self._once(
-                    method, path, verb=verb, resource=resource, params=params, body=body,
-                    content_type=content_type, timeout_s=timeout_s,
+                    method, path, verb=verb, resource=resource, params=params, body=body, content_type=content_type
                 )  # fmt: skip
             except KubeError as error:
                 if isinstance(error, ApiError) and error.status == 401 and attempt == 1:
@@ -102,17 +114,19 @@ class Transport:
         params: Mapping[str, str] | None,
         body: Any,
         content_type: str | None,
-        timeout_s: float,
     ) -> dict[str, Any]:
         headers = {}
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else orjson.dumps(body)
             headers["Content-Type"] = content_type or "application/json"
-        timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=self._request_timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        if self._before_write is not None and method != "GET":
+            await self._before_write(resource, body)
         async with self.open(
-            method, path, verb=verb, resource=resource, params=params, data=data, headers=headers, timeout=timeout
-        ) as response:
+            method, path, verb=verb, resource=resource, params=params, data=data, headers=headers,
+            pooled=True, timeout=timeout,
+        ) as response:  # fmt: skip
             text = await response.read()
         return _as_object(text, method, path)
 
@@ -127,21 +141,25 @@ class Transport:
         params: Mapping[str, str] | None = None,
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        pooled: bool = False,
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own timeouts tell connecting from reading
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request without retries; the body of the `with` reads the successful answer.
+
+        `pooled`: it is short, and waits for its turn among other such requests.
 
         Raises:
             ApiError: the server refused.
             ConnectionLost: no answer, or it broke off while the body of the `with` was reading.
         """
-        if self._session is None:
+        session = self._session if pooled else self._streams
+        if session is None:
             raise RuntimeError("the client is not open: use `async with Client...`")
         header = await self.connection.credentials.header()
         extra = {**(headers or {}), **({"Authorization": header} if header else {})}
         started_s, code = time.monotonic(), 0
         try:
-            async with self._session.request(
+            async with session.request(
                 method,
                 self.connection.server + path,
                 params=params,

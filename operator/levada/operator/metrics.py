@@ -4,7 +4,7 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -57,6 +57,12 @@ class Metrics:
             "levada_watches_started",
             "Watches opened; one every five minutes is normal.",
             ["resource"],
+            registry=self.registry,
+        )
+
+        self.leader = Gauge(
+            "levada_leader",
+            "1 in the process that may write: the leader, or an operator that stands in no election.",
             registry=self.registry,
         )
 

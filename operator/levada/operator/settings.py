@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from levada.decide.facts import Settings
+from levada.operator.election import ElectionSettings
 
 ENV_DEFAULT_IMAGE: Final = "LEVADA_DEFAULT_IMAGE"
 DEFAULT_METRICS_ADDRESS: Final = "127.0.0.1:9464"
+DEFAULT_WRITES_PER_SECOND: Final = 500.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class OperatorSettings:
     metrics_address: HOST:PORT of the Prometheus page; empty for none.
     liveness_url: where kopf answers liveness probes; empty for none.
     workers: reconciles at a time. Each holds a TLS connection (some 0.4 MiB); a dozen keeps a small API server busy.
+    election: how to stand for leader election; None: this is the only operator, and it leads.
+    writes_per_second: a limit on API writes, twice as many at once; 0 for none. The API server's own fairness comes on top.
     relist_s: how often everything is listed again and compared, for what a broken watch may have missed.
     """
 
@@ -29,6 +33,8 @@ class OperatorSettings:
     metrics_address: str = DEFAULT_METRICS_ADDRESS
     liveness_url: str = ""
     workers: int = 12
+    election: ElectionSettings | None = None
+    writes_per_second: float = DEFAULT_WRITES_PER_SECOND
     relist_s: float = 300.0
     decide: Settings = field(default_factory=Settings)
 

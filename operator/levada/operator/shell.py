@@ -8,6 +8,8 @@ that come in masses go through levada.kube.Reflector, which costs a tenth per ev
 import asyncio
 import gc
 import logging
+import signal
+import sys
 import time
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterator
@@ -19,14 +21,16 @@ import aiohttp
 import kopf
 from prometheus_client import start_http_server
 
-from levada.kube import Client, KubeError, Reflector
+from levada.kube import Client, KubeError, LeadershipLost, Reflector, config
+from levada.kube.ratelimit import WriteLimiter
 from levada.operator.controller import Controller
 from levada.operator.definitions import WATCHED
+from levada.operator.election import Leadership, WriteGate, leadership
 from levada.operator.metrics import Metrics, State
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
 from levada.resources.kinds import FLOW_RUNS, JOBS, PODS, Kind
-from levada.resources.names import ANNOTATION_RUN_UID, LABEL_RUN
+from levada.resources.names import ANNOTATION_RUN_UID, CONTAINER_NAME, ENV_CODE_DIR, ENV_ENTRYPOINT, LABEL_RUN
 from levada.resources.phases import TERMINAL_PHASES, is_terminal
 
 log = logging.getLogger(__name__)
@@ -34,8 +38,10 @@ log = logging.getLogger(__name__)
 # The server filters: a finished run costs the operator neither an event nor memory.
 # The small fields of a spec that views read; the pod template is most of an object's memory.
 KEPT_OF_SPEC: Final = frozenset({"nodeName", "activeDeadlineSeconds", "suspend", "deploymentRef", "cancel"})
+KEPT_OF_ENV: Final = frozenset({ENV_ENTRYPOINT, ENV_CODE_DIR})
 UNFINISHED: Final = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL_PHASES))
 USER_AGENT: Final = "levada-operator"
+Keep = Callable[[dict[str, Any]], dict[str, Any]]
 # kopf has run well for so long: its next failure is the first of a new series.
 STEADY_S: Final = 60.0
 
@@ -44,38 +50,74 @@ async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = la
     """Run until SIGTERM or SIGINT, or until a part of it fails; then all of it ends, and whoever started it starts it anew.
 
     Raises:
+        LeadershipLost: it led and may lead no longer. Nothing of it may go on: start it anew.
         ExceptionGroup: a part failed.
     """
     metrics = Metrics()
-    async with Client.from_kubeconfig(
-        settings.kubeconfig, settings.context, user_agent=USER_AGENT, on_request=metrics.on_request
-    ) as client:
-        controller = Controller(client, settings, metrics=metrics)
-        reflectors = make_reflectors(controller)
-        metrics.observe_state(lambda: state_of(controller, reflectors))
-        with _metrics_page(metrics, settings.metrics_address):
-            await _run_all(controller, reflectors, on_ready)
+    connection = config.load(settings.kubeconfig, settings.context)
+    rate = settings.writes_per_second
+    async with leadership(connection, settings.election, user_agent=USER_AGENT) as (leader, fence):
+        gate = WriteGate(fence, WriteLimiter(rate, 2 * rate) if rate else None)
+        async with Client(
+            connection, user_agent=USER_AGENT, on_request=metrics.on_request, before_write=gate.admit
+        ) as client:
+            controller = Controller(client, settings, metrics=metrics)
+            reflectors = make_reflectors(controller)
+            metrics.observe_state(lambda: state_of(controller, reflectors))
+            metrics.leader.set_function(lambda: leader.leading)
+            with _metrics_page(metrics, settings.metrics_address):
+                await _serve_as(leader, controller, reflectors, on_ready)
 
 
-async def _run_all(controller: Controller, reflectors: dict[str, Reflector], on_ready: Callable[[], None]) -> None:
-    """One failure ends everything: half an operator would look alive."""
+async def _serve_as(
+    leader: Leadership, controller: Controller, reflectors: dict[str, Reflector], on_ready: Callable[[], None]
+) -> None:
+    """Run all parts, and resign when nothing that writes is left of them, however they ended."""
+    try:
+        await _run_all(leader, controller, reflectors, on_ready)
+    except* LeadershipLost as lost:
+        raise lost.exceptions[0] from None
+    finally:
+        await leader.resign()
+
+
+async def _run_all(
+    leader: Leadership, controller: Controller, reflectors: dict[str, Reflector], on_ready: Callable[[], None]
+) -> None:
+    """One failure ends everything: half an operator would look alive.
+
+    A standby has warm caches and idle workers: definitions are in the store, the reflectors hold back what they know.
+    """
+    asked_to_stop, kopf_may_end = asyncio.Event(), asyncio.Event()
     parts: list[asyncio.Task[None]] = []
     try:
         async with asyncio.TaskGroup() as group:
+            # Whatever task exists before kopf starts, kopf leaves alone when it stops; later ones it waits for, and then cancels.
+            parts.extend((group.create_task(leader.run()), group.create_task(leader.watch())))
             for name, reflector in reflectors.items():
                 parts.append(group.create_task(reflector.run(), name=name))
-            # Whatever task exists before kopf starts, kopf leaves alone when it stops; later ones it waits for, and then cancels.
             started = asyncio.Event()
             parts.extend(
                 group.create_task(_once(started, controller.work), name=f"worker-{number}")
                 for number in range(controller.settings.workers)
             )
-            parts.append(group.create_task(_start_when_synced(controller, reflectors, on_ready, started)))
-            await run_kopf(controller)  # ends on SIGTERM and SIGINT
-            for part in parts:
-                part.cancel()
+            parts.append(group.create_task(_start_when_elected(leader, controller, reflectors, on_ready, started)))
+            group.create_task(_stop_in_order(asked_to_stop, parts, leader, kopf_may_end))
+            await run_kopf(controller, asked_to_stop, kopf_may_end)
     finally:
         controller.queue.close()
+
+
+async def _stop_in_order(
+    asked: asyncio.Event, parts: list[asyncio.Task[None]], leader: Leadership, kopf_may_end: asyncio.Event
+) -> None:
+    """First whatever writes, then the lease, so that the next operator begins at once; kopf, which takes its time, last."""
+    await asked.wait()
+    for part in parts:
+        part.cancel()
+    await asyncio.gather(*parts, return_exceptions=True)
+    await leader.resign()
+    kopf_may_end.set()
 
 
 async def _once(started: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
@@ -83,13 +125,17 @@ async def _once(started: asyncio.Event, work: Callable[[], Awaitable[None]]) -> 
     await work()
 
 
-async def _start_when_synced(
+async def _start_when_elected(
+    leader: Leadership,
     controller: Controller,
     reflectors: dict[str, Reflector],
     on_ready: Callable[[], None],
     started: asyncio.Event,
 ) -> None:
-    """Let the workers begin when everything has been listed, then keep comparing with fresh lists."""
+    """Let the workers begin when we lead and everything has been listed, then keep comparing with fresh lists."""
+    await leader.elected.wait()
+    for reflector in reflectors.values():
+        reflector.resume()
     await _list_definitions(controller)
     for reflector in reflectors.values():
         await reflector.synced.wait()
@@ -134,10 +180,10 @@ async def _list_definitions(controller: Controller) -> None:
 def make_reflectors(controller: Controller) -> dict[str, Reflector]:
     """One per kind and namespace, by a name for metrics and logs."""
     settings = controller.settings
-    feeds: tuple[tuple[Kind, Callable[[str, Any], None], str | None, str | None], ...] = (
-        (FLOW_RUNS, controller.on_run, None, UNFINISHED),
-        (JOBS, controller.on_job, LABEL_RUN, None),
-        (PODS, controller.on_pod, LABEL_RUN, None),
+    feeds: tuple[tuple[Kind, Callable[[str, Any], None], str | None, str | None, Keep], ...] = (
+        (FLOW_RUNS, controller.on_run, None, UNFINISHED, without_rows),
+        (JOBS, controller.on_job, LABEL_RUN, None, without_spec),
+        (PODS, controller.on_pod, LABEL_RUN, None, without_spec),
     )
     return {
         f"{kind.plural}/{namespace}" if namespace else kind.plural: Reflector(
@@ -148,48 +194,79 @@ def make_reflectors(controller: Controller) -> dict[str, Reflector]:
             label_selector=label_selector,
             field_selector=field_selector,
             resync_seconds=settings.relist_s,
-            keep=without_spec,
+            keep=keep,
+            held=settings.election is not None,
         )
-        for kind, on_change, label_selector, field_selector in feeds
+        for kind, on_change, label_selector, field_selector, keep in feeds
         for namespace in settings.namespaces or (None,)
     }
 
 
+def without_rows(item: dict[str, Any]) -> dict[str, Any]:
+    """What a reflector keeps of a FlowRun: all that a view reads, for a standby that comes to lead. The rows of its tasks may be large."""
+    return {**item, "status": {name: value for name, value in (item.get("status") or {}).items() if name != "tasks"}}
+
+
 def without_spec(item: dict[str, Any]) -> dict[str, Any]:
-    """What a reflector keeps of an object: enough to report its deletion. The store has the view that decisions need.
+    """What a reflector keeps of a Job or pod: all that a view reads, for a standby that comes to lead.
 
     A finished run's Job and pod stay in the cluster until the run is deleted, so what is kept of them adds up.
     """
     metadata = {name: value for name, value in item["metadata"].items() if name != "annotations"}
     annotations = {k: v for k, v in (item["metadata"].get("annotations") or {}).items() if k == ANNOTATION_RUN_UID}
     spec = {name: value for name, value in (item.get("spec") or {}).items() if name in KEPT_OF_SPEC}
-    status = dict(item.get("status") or {})
-    status.pop("tasks", None)
+    status = item.get("status") or {}
+    if "template" in (item.get("spec") or {}) and not status.get("succeeded"):
+        spec["template"] = _told_in(
+            item["spec"]["template"]
+        )  # the next attempt may need it; after a success none comes
     return {"metadata": metadata | {"annotations": annotations}, "spec": spec, "status": status}
+
+
+def _told_in(template: Any) -> dict[str, Any]:
+    """Of a Job's pod template, where the code is: it is the same for all runs of a Flow, so one copy of the text will do."""
+    containers = [
+        {
+            "name": container["name"],
+            "env": [
+                {"name": each["name"], "value": sys.intern(each["value"])}
+                for each in container.get("env") or ()
+                if each["name"] in KEPT_OF_ENV and "value" in each
+            ],
+        }
+        for container in (template.get("spec") or {}).get("containers") or ()
+        if container.get("name") == CONTAINER_NAME
+    ]
+    return {"spec": {"containers": containers}}
 
 
 # --- kopf --------------------------------------------------------------------------------------------------------------
 
 
-async def run_kopf(controller: Controller) -> None:
-    """Kopf's part, until a signal (it installs the handlers).
+async def run_kopf(controller: Controller, asked_to_stop: asyncio.Event, may_end: asyncio.Event) -> None:
+    """Kopf's part, until `may_end`. SIGTERM and SIGINT set `asked_to_stop`: what comes between the two is ours.
 
     kopf gives up on errors that pass: a watch broken by a restarting etcd, a list refused while RBAC is being loaded. So it is
     started again; what it missed meanwhile, its own first list and ours report.
     """
     settings = controller.settings
     failures = 0
-    while True:
+    while not may_end.is_set():
         started_s = time.monotonic()
         try:
-            await kopf.operator(
+            ours = asyncio.all_tasks()
+            tasks = await kopf.spawn_tasks(
                 registry=make_registry(controller),
                 settings=kopf_settings(),
                 standalone=True,
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
                 liveness_endpoint=settings.liveness_url or None,
+                stop_flag=may_end,
             )
+            for number in (signal.SIGTERM, signal.SIGINT):  # after kopf has set its own handlers
+                asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+            await kopf.run_tasks(tasks, ignored=ours)
         except Exception as error:  # noqa: BLE001 - whatever stopped the watches, they must go on
             failures = 1 if time.monotonic() - started_s > STEADY_S else failures + 1
             delay_s = min(0.5 * 2.0 ** min(failures - 1, 10), 15.0)

@@ -1,8 +1,8 @@
 """What the operator's reflectors keep in memory of an object."""
 
-from levada.decide.views import job_view, pod_view
-from levada.operator.shell import without_spec
-from levada.resources.names import ANNOTATION_RUN_UID, LABEL_ATTEMPT, LABEL_RUN
+from levada.decide.views import job_view, pod_view, run_view
+from levada.operator.shell import without_rows, without_spec
+from levada.resources.names import ANNOTATION_RUN_UID, ENV_CODE_DIR, ENV_ENTRYPOINT, LABEL_ATTEMPT, LABEL_RUN
 
 OWNER = {"kind": "FlowRun", "name": "r", "uid": "run-uid", "controller": True, "apiVersion": "levada.dev/v1alpha1"}
 METADATA = {
@@ -26,9 +26,39 @@ def test_a_pod_that_is_gone_is_the_same_pod_as_before():
     assert pod_view(without_spec(pod), gone=True) == pod_view(pod, gone=True)
 
 
-def test_the_pod_template_of_a_job_is_not_kept():
-    job = {"metadata": METADATA, "spec": {"suspend": True, "template": {"spec": {}}}, "status": {"active": 1}}
-    kept = without_spec(job)
-    assert "template" not in kept["spec"]
-    assert "somebody/else" not in kept["metadata"]["annotations"]
-    assert job_view(kept).owner_uid == job_view(job).owner_uid == "run-uid"
+ENV = [
+    {"name": ENV_ENTRYPOINT, "value": "flow.py:hello"},
+    {"name": ENV_CODE_DIR, "value": "/code"},
+    {"name": "OTHER", "value": "x" * 1000},
+    {"name": "SECRET", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+]
+CONTAINERS = [{"name": "sidecar", "image": "s"}, {"name": "flow", "image": "f", "args": ["x" * 1000], "env": ENV}]
+JOB = {
+    "metadata": METADATA,
+    "spec": {"suspend": True, "activeDeadlineSeconds": 9, "template": {"spec": {"containers": CONTAINERS}}},
+    "status": {"active": 1, "startTime": "2026-01-01T00:00:00Z"},
+}
+
+
+def test_a_standby_that_comes_to_lead_sees_the_same_job():
+    failed = {**JOB, "status": {"failed": 1, "conditions": [{"type": "Failed", "reason": "BackoffLimitExceeded"}]}}
+    for job in (JOB, failed):
+        assert job_view(without_spec(job)) == job_view(job)
+    assert job_view(without_spec(JOB)).entrypoint == "flow.py:hello"
+
+
+def test_a_standby_that_comes_to_lead_sees_the_same_run():
+    run = {
+        "metadata": METADATA,
+        "spec": {"deploymentRef": {"name": "d"}, "parameters": {"n": 1}, "cancel": True},
+        "status": {"phase": "Running", "attempt": 2, "attempts": [{"number": 1}], "tasks": {"t": {"phase": "Running"}}},
+    }
+    assert run_view(without_rows(run)) == run_view(run)
+    assert "tasks" not in without_rows(run)["status"]
+    assert run_view(without_rows({"metadata": METADATA})) == run_view({"metadata": METADATA})
+
+
+def test_what_is_large_in_a_job_is_not_kept():
+    done = {**JOB, "status": {"succeeded": 1, "conditions": [{"type": "Complete"}]}}
+    assert "template" not in without_spec(done)["spec"]
+    assert len(str(without_spec(JOB))) < 1000
