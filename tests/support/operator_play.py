@@ -35,6 +35,7 @@ class Operator:
     """`levada operator run` with the operator's own rights."""
 
     def __init__(self, cluster: Cluster, folder: Path, *arguments: str) -> None:
+        folder.mkdir(exist_ok=True)
         account = f"{names.OPERATOR_NAMESPACE}:{names.OPERATOR_SERVICE_ACCOUNT}"
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{names.OPERATOR_NAMESPACE}"]
         self.kubeconfig = cluster.issue_kubeconfig(
@@ -44,8 +45,14 @@ class Operator:
         self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, wait: bool = True) -> None:
-        already = self.text().count(" ready")
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, *, wait: bool = True, until: str = " ready") -> None:
+        """`until`: what it says when the caller may go on; a standby is never ready, it says that it is standing by."""
+        already = self.text().count(until)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -55,7 +62,7 @@ class Operator:
                 stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
         deadline = time.monotonic() + READY_S
-        while wait and self.text().count(" ready") == already:
+        while wait and self.text().count(until) == already:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the operator did not get ready:\n{self.text()}")
             time.sleep(0.02)
