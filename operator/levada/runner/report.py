@@ -19,12 +19,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
+from levada.artifacts import plain
 from levada.engine.reporter import TaskReport
 from levada.resources.names import MAX_MESSAGE_CHARS
 from levada.resources.phases import RunPhase, is_terminal
 from levada.runner.api import ApiProblem, Conflict, NotAllowed, Rejected, RunApi, RunGone, Unreachable
+from levada.runner.archiving import Archivist
 from levada.runner.outcome import Outcome
 from levada.runner.rows import Board, Limit
 from levada.runner.status import (
@@ -46,6 +48,7 @@ log = logging.getLogger("levada.runner")
 
 # How much of the rows is said, from all that fits to none. The level after the last says only the essential.
 _LEVELS: Final = (Limit(), Limit(250, 128 * 1024), Limit(0, 0))
+_LARGE_ARTIFACT_BYTES: Final = 64 * 1024
 # A larger last report is sent in two parts, the end of the run first.
 _SPLIT_BYTES: Final = 128 * 1024
 _MAX_BACKOFF_SECONDS: Final = 10.0
@@ -62,12 +65,14 @@ class ClusterReporter:
         me: Identity,
         on_lost: Callable[[str], None],
         *,
+        archive: Archivist | None = None,
         interval_seconds: float = 1.0,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._api = api
         self._me = me
         self._on_lost = on_lost
+        self._archive = archive
         self._interval_seconds = interval_seconds
         self._now = now
         # Written by the engine's threads, one atomic operation each: a signal that raises in the middle of the engine must
@@ -76,7 +81,9 @@ class ClusterReporter:
         self._once: Json = start_fields(me)
         self._stages: Json = {}
         # Used by one thread at a time: main before `start` and after the flusher has been joined, else the flusher.
-        self._board = Board()
+        self._board = Board(archive.task if archive is not None else None)
+        self._object: Json | None = None
+        self._end: datetime | None = None
         self._view: View | None = None
         self._standing: Standing | None = None
         self._why = ""
@@ -101,6 +108,11 @@ class ClusterReporter:
             return
         self._once["message"] = bounded(message, MAX_MESSAGE_CHARS) or None
         self._changed.set()
+
+    def artifact_created(self, artifact: Any) -> None:
+        """Keep an artifact in the archive."""
+        if self._archive is not None:
+            self._archive.artifact(artifact_row(artifact))
 
     # --- told by the runner, from the main thread
 
@@ -156,7 +168,7 @@ class ClusterReporter:
 
         False also where the end is not ours to tell: an interrupted attempt whose run nobody cancelled.
         """
-        end = self._now()
+        end = self._end = self._now()
         if not self._close_flusher(0.5 * seconds_left()):
             log.error("The last report was not sent: the API server does not answer the one before.")
             return False
@@ -181,6 +193,27 @@ class ClusterReporter:
                     log.error("The last report did not get through: %s", problem)  # noqa: TRY400 - the trace is ours, not the author's
                     return False
                 time.sleep(delay)
+
+    def last_rows(self) -> None:
+        """Let the archive have the tasks that are not folded. After `finish`."""
+        if self._archive is not None:
+            self._take_notes()
+            for task_id, row in self._board.rows():
+                self._archive.task(task_id, row)
+
+    def ended_run(self, outcome: Outcome) -> Json | None:
+        """The FlowRun at its end, for the archive. None: this attempt's end is not the run's, or not this process' to tell."""
+        view = self._view
+        status = dict(view.status) if view is not None else {}
+        if self._standing is Standing.LOST or self._object is None:
+            return None
+        if not is_terminal(status.get("phase")):
+            if outcome.retried or outcome.interrupted:
+                return None
+            status |= self._standing_fields() | end_fields(
+                outcome, self._me, self._end or self._now(), cancelling=False
+            )
+        return {**self._object, "status": status}
 
     # --- one exchange with the API server
 
@@ -253,6 +286,7 @@ class ClusterReporter:
     def _learn(self, run: Json, status: Json | None = None) -> None:
         """Take in what the API server showed."""
         shown = View.of(run)
+        self._object = {name: value for name, value in run.items() if name != "status"}
         self._standing, self._why = judge(shown, self._me)
         if not self._greeted and started_before(shown, self._me):
             self._standing = Standing.LOST
@@ -343,6 +377,14 @@ class ClusterReporter:
             if self._standing in {Standing.LOST, Standing.ENDED}:
                 self._on_lost(self._why)
                 return
+
+
+def artifact_row(artifact: Any) -> Json:
+    """An artifact as the archive keeps it: whole, unless its content is large; then the result storage has it."""
+    row: Json = {name: value for name, value in plain(artifact._asdict()).items() if value is not None}
+    if len(json.dumps(row.get("data"))) > _LARGE_ARTIFACT_BYTES:
+        del row["data"]
+    return row
 
 
 def backoff_seconds(failures: int, luck: float) -> float:

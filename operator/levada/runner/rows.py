@@ -7,7 +7,7 @@ but for its id and state. Pure bookkeeping: no clock, no lock, no I/O.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,9 +40,10 @@ class Limit:
 
 
 class Board:
-    """The tasks of one run."""
+    """The tasks of one run. `on_fold(id, row)` is told the last row of each task that is folded."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_fold: Callable[[str, Row], None] | None = None) -> None:
+        self._on_fold = on_fold
         # By state, in the order in which they came to it. Folded tasks are in none of these.
         self._reports: dict[TaskState, dict[str, TaskReport]] = {state: {} for state in TaskState}
         self._state_of: dict[str, TaskState] = {}
@@ -98,6 +99,12 @@ class Board:
         name = bounded(next(reversed(running.values())).name, MAX_NAME_CHARS - 8)
         return name if len(running) == 1 else f"{name} +{len(running) - 1}"
 
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """Every task that is not folded, and its row."""
+        for reports in self._reports.values():
+            for report in reports.values():
+                yield report.id, self._row(report)[0]
+
     def _rows(self, limit: Limit) -> dict[str, Row]:
         rows: dict[str, Row] = {}
         room = limit.total_bytes
@@ -128,6 +135,8 @@ class Board:
         for state in _FINE:
             reports = self._reports[state]
             for task_id in [task_id for task_id in reports if task_id not in shown]:
+                if self._on_fold is not None:
+                    self._on_fold(task_id, self._row(reports[task_id])[0])
                 del reports[task_id]
                 self._made.pop(task_id, None)
 

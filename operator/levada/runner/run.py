@@ -10,6 +10,7 @@ import importlib.util
 import json
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -17,12 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from levada.archive.layout import run_folder
+from levada.archive.record import record_of
+from levada.artifacts import plain
 from levada.engine.run import run_flow
 from levada.engine.tracebacks import summary
 from levada.logging import prepare as prepare_logging
 from levada.resources import names
 from levada.resources.phases import RunPhase
 from levada.runner.api import NotAllowed, RunApi
+from levada.runner.archiving import Archivist, dismiss
 from levada.runner.code import CodeError, load_flow
 from levada.runner.fetch import fetched
 from levada.runner.outcome import Outcome, failed, interrupted, outcome_of, termination_message, with_retry
@@ -31,6 +36,7 @@ from levada.runner.report import ClusterReporter
 from levada.runner.settings import Settings, SettingsError, settings_from, termination_log_from
 from levada.runner.status import Identity, Standing
 from levada.runner.stop import Stop
+from levada.runner.text import time_text
 from levada.settings import BLOCK_PROVIDER_VARIABLE, PAUSE_PROVIDER_VARIABLE
 
 log = logging.getLogger("levada.runner")
@@ -43,13 +49,15 @@ REFUSED_SECONDS: Final = 15.0
 LAST_REPORT_SECONDS: Final = 120.0
 
 
-def main() -> int:
-    """Run one attempt and return the exit code."""
+def main(channel: socket.socket | None = None) -> int:
+    """Run one attempt and return the exit code. `channel` leads to the keeper of the output (tee.py), if there is one."""
     started = started_at()
     prepare_output()
     try:
         settings = settings_from(os.environ)
     except SettingsError as error:
+        if channel is not None:
+            dismiss(channel)
         print(error, file=sys.stderr)
         _leave_words(termination_log_from(os.environ), failed("BadEnvironment", str(error)), None, reported=False)
         return 1
@@ -59,21 +67,43 @@ def main() -> int:
     hide_given_secrets(os.environ)
     stop = Stop(settings.grace_seconds)
     stop.install()
-    me = Identity(settings.run, settings.attempt, settings.pod, started, settings.run_uid, settings.node)
+    archivist = archivist_of(settings, channel)
+    place = {"storage": archivist.url, "path": archivist.folder} if archivist is not None else None
+    me = Identity(settings.run, settings.attempt, settings.pod, started, settings.run_uid, settings.node, place)
     api = RunApi.of(settings)
-    reporter = ClusterReporter(api, me, stop.ask)
-    attempt = Attempt(settings, reporter, stop, started)
+    reporter = ClusterReporter(api, me, stop.ask, archive=archivist)
+    attempt = Attempt(settings, reporter, stop, started, archivist)
     outcome = with_retry(attempt.live(), settings.retries_left)
     attempt.tell(outcome)
+    attempt.archive(outcome)
     api.close()
     exit_soon(outcome.exit_code)
     return outcome.exit_code
 
 
+def archivist_of(settings: Settings, channel: socket.socket | None) -> Archivist | None:
+    """Who archives this attempt; None where there is no storage, or no uid that tells this run from others of its name."""
+    if channel is None:
+        return None
+    if not settings.storage or not settings.run_uid:
+        dismiss(channel)
+        return None
+    folder = run_folder(settings.namespace, settings.run, settings.run_uid)
+    return Archivist(settings.storage, folder, settings.attempt, channel)
+
+
 class Attempt:
     """One attempt of the run: this process, once."""
 
-    def __init__(self, settings: Settings, reporter: ClusterReporter, stop: Stop, started: datetime) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reporter: ClusterReporter,
+        stop: Stop,
+        started: datetime,
+        archivist: Archivist | None = None,
+    ) -> None:
+        self._archivist = archivist
         self._settings = settings
         self._reporter = reporter
         self._stop = stop
@@ -113,6 +143,24 @@ class Attempt:
         if not reported and reporter.why:
             log.warning("Not reported: %s", reporter.why)
 
+    def archive(self, outcome: Outcome) -> None:
+        """Let the archive have the rest. The run's end is told by now: nobody waits for this but the pod."""
+        if self._archivist is None:
+            return
+        reporter = self._reporter
+        reporter.last_rows()
+
+        def record(known_of_log: dict[str, Any]) -> dict[str, Any] | None:
+            run = reporter.ended_run(outcome)
+            if run is None:
+                return None
+            run["spec"] = {**run["spec"], "parameters": plain(run["spec"].get("parameters") or {})}
+            return record_of(
+                run, complete=True, written_by="runner", written_at=time_text(datetime.now(UTC)) or "", log=known_of_log
+            )
+
+        self._archivist.finish(record, self._stop.seconds_left(self._settings.grace_seconds))
+
     def _greet(self) -> Outcome | None:
         """Report the start; an outcome if there is nothing to run."""
         created = self._settings.created_at
@@ -126,6 +174,8 @@ class Attempt:
             log.error("The API server does not let this pod report to its FlowRun: %s", problem)  # noqa: TRY400
             hint = "Is the namespace set up for runs (service account, role, admission policy)?"
             return failed("StatusRefused", f"The run was not started, because it could not report: {problem} {hint}")
+        if self._archivist is not None and standing in {Standing.OURS, Standing.CANCEL}:
+            self._archivist.start()
         if standing is Standing.OURS:
             return None
         prepare_logging()

@@ -40,6 +40,8 @@ class Settings:
     created_at: datetime | None
     # Between SIGTERM and SIGKILL: the last report must fit.
     grace_seconds: float
+    # URL of the storage; empty: nothing is archived.
+    storage: str = ""
 
 
 def settings_from(env: Mapping[str, str]) -> Settings:
@@ -71,6 +73,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         termination_log=termination_log_from(env),
         created_at=_time(env, names.ENV_CREATED_AT),
         grace_seconds=float(_number(env, names.ENV_GRACE_SECONDS, default=30)),
+        storage=env.get(names.ENV_STORAGE, ""),
     )
 
 

@@ -28,6 +28,8 @@ class Identity:
     # Of the FlowRun; empty: not told. A FlowRun that was deleted and created again has the same name.
     uid: str = ""
     node: str = ""
+    # Where log and record go: `storage` and `path`, as status.archive has them.
+    archive: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ def start_fields(me: Identity) -> Json:
         **_place(me),
         "completionTime": None,
         "durationSeconds": None,
+        **({"archive": dict(me.archive)} if me.archive else {}),
         "conditions": [succeeded("Unknown", _RUNNING, "The flow is running.", me.start_time)],
     }
 
