@@ -166,19 +166,9 @@ def cron_of(cron: object) -> str:
 
 
 def _cron_after(cron: str, zone: tzinfo, day_or: bool, after: datetime) -> Iterator[datetime]:
-    return _fire(_cron_walls(cron, day_or, wall_of(after, zone)), zone, after)
+    from levada import _crons
 
-
-def _cron_walls(cron: str, day_or: bool, wall: datetime) -> Iterator[datetime]:
-    from croniter import croniter
-    from croniter.croniter import CroniterBadDateError
-
-    times = croniter(cron, wall, ret_type=datetime, day_or=day_or)
-    while True:
-        try:
-            yield times.get_next()
-        except (CroniterBadDateError, OverflowError, ValueError):  # no such day in the next fifty years
-            return
+    return _fire(_crons.walls(cron, wall_of(after, zone), day_or=day_or), zone, after)
 
 
 def interval_ticks(interval: timedelta, anchor: datetime | None, zone: tzinfo) -> Ticks:

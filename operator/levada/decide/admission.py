@@ -5,6 +5,7 @@ reports a run whose start has been decided but is not yet visible as one that ho
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from levada.decide.facts import RunFacts
 from levada.decide.times import stamp
@@ -22,9 +23,9 @@ class Wait:
 
 
 def wait_for_time(facts: RunFacts) -> Wait | None:
-    """A run with a scheduled time in the future waits for it."""
-    at = facts.run.scheduled_at
-    if at is None or at <= facts.now:
+    """A run with a scheduled time in the future waits for it; its pod may start earlier, and then waits itself."""
+    at = facts.run.due_at - timedelta(seconds=facts.run.prestart_s)
+    if at <= facts.now or facts.run.scheduled_at is None:
         return None
     return Wait(
         RunPhase.SCHEDULED, "ScheduledForLater", f"Starts at {stamp(at)}.", for_s=(at - facts.now).total_seconds()
@@ -37,6 +38,12 @@ def wait_for_slot(facts: RunFacts) -> Wait | None:
     if deployment is not None and deployment.paused:
         return Wait(
             RunPhase.QUEUED, "DeploymentPaused", f"Deployment {deployment.name!r} is paused: set spec.paused to false."
+        )
+    if facts.waits_for:
+        return Wait(
+            RunPhase.QUEUED,
+            "WaitingForEarlierRun",
+            f"FlowRun {facts.waits_for!r} of the same Schedule has to end first: see its concurrencyPolicy.",
         )
     if queue is None:
         return None

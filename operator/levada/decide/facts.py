@@ -6,10 +6,11 @@ it is a field here, never a call. Views leave out everything that no decision re
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from levada.decide.code import Signature
+from levada.decide.schedule_rule import Rule
 from levada.resources.names import DEFAULT_QUEUE, RUNNER_SERVICE_ACCOUNT
 from levada.resources.phases import RunPhase
 
@@ -43,7 +44,10 @@ class RunView:
     results_key: str = ""  # inherited from the repeated run; empty: its own
     parameters_digest: str = ""
     scheduled_at: datetime | None = None
+    delay_s: float = 0.0
+    prestart_s: int = 0
     schedule: str = ""
+    schedule_uid: str = ""
     phase: str = ""
     reason: str = ""
     message: str = ""
@@ -61,6 +65,13 @@ class RunView:
     completed_at: datetime | None = None
     succeeded: Mapping[str, Any] | None = None  # the condition of this name, as it stands
     other_conditions: tuple[Mapping[str, Any], ...] = ()  # the rest: who writes one writes them all
+
+    @property
+    def due_at(self) -> datetime:
+        """When the flow is to start: at its scheduled time and its jitter, but not before there was a run."""
+        if self.scheduled_at is None:
+            return self.created_at
+        return max(self.created_at, self.scheduled_at + timedelta(seconds=self.delay_s))
 
     @property
     def concluded(self) -> bool:
@@ -301,13 +312,26 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """A Schedule, as far as this version reads it."""
+    """A Schedule with its defaults filled in. `edited_at`: when its spec was last written, to the second, as the API server noted it."""
 
     namespace: str
     name: str
     uid: str
-    resource_version: str = field(compare=False)
+    resource_version: str
     generation: int
+    created_at: datetime
+    deployment: str
+    rule: Rule
+    edited_at: datetime | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    catch_up: str = "Latest"
+    max_catch_up: int = 100
+    deadline_s: int = 3600
+    policy: str = "Allow"
+    jitter_s: int = 0
+    prestart_s: int = 0
+    suspended: bool = False
+    deleting: bool = False
     status: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -356,6 +380,7 @@ class RunFacts:
     `jobs` and `pods` are those owned by this very run (by uid), `foreign_job` is a Job of another owner that has the name of
     the next attempt. `signature` is that of the flow's function, when its code can be looked at. `job_seen`: this process has seen or created the current attempt's Job, so if it is not among `jobs` it
     has been deleted. `node` and `repeated` are there when a plan has asked for them. `announced`: the Event of the terminal phase has been written.
+    `waits_for`: an earlier run of its schedule that has to end first.
     """
 
     now: datetime
@@ -371,6 +396,7 @@ class RunFacts:
     node: NodeView | None = None
     repeated: RepeatedRun | None = None
     announced: bool = False
+    waits_for: str = ""
     settings: Settings = Settings()
 
     @property

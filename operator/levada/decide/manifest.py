@@ -6,6 +6,7 @@ only break the run. What the runner lives on (names, labels, command, our env an
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +69,8 @@ def build_job(
     template = protect(merge_template(ours, deployment.infrastructure.get("podTemplate") or {}), ours)
     spec: Manifest = {"backoffLimit": 0, "completions": 1, "parallelism": 1, "template": template}
     if deployment.timeout_s is not None:
-        spec["activeDeadlineSeconds"] = deployment.timeout_s
+        # The time for which the runner holds the flow back is not the flow's.
+        spec["activeDeadlineSeconds"] = deployment.timeout_s + math.ceil(_early_s(run, now))
     return {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
@@ -81,6 +83,11 @@ def build_job(
         },
         "spec": spec,
     }
+
+
+def _early_s(run: RunView, now: datetime) -> float:
+    """How long before its time the run's pod is started."""
+    return max(0.0, (run.due_at - now).total_seconds()) if run.prestart_s else 0.0
 
 
 def _labels(run: RunView, deployment: DeploymentView, code: Code, attempt: int) -> dict[str, str]:
@@ -226,6 +233,8 @@ def _env(
     }
     if deployment.persist_results is not None:
         literal[names.ENV_PERSIST_RESULTS] = "true" if deployment.persist_results else "false"
+    if _early_s(run, now):
+        literal[names.ENV_START_AT] = stamp(run.due_at)
     fields = {names.ENV_POD: "metadata.name", names.ENV_NODE: "spec.nodeName"}
     return [{"name": name, "value": value} for name, value in literal.items()] + [
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()

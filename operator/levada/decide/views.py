@@ -25,11 +25,13 @@ from levada.decide.facts import (
     ScheduleView,
 )
 from levada.decide.rerun import own_key
+from levada.decide.schedule_rule import Rule
 from levada.decide.times import parse
 from levada.resources import sources
 from levada.resources.names import (
     ANNOTATION_NOTIFY,
     ANNOTATION_RUN_UID,
+    ANNOTATION_SCHEDULE_UID,
     CONTAINER_NAME,
     DEFAULT_QUEUE,
     ENV_CODE_DIR,
@@ -71,7 +73,10 @@ def run_view(obj: Object) -> RunView:
         results_key=(status.get("rerun") or _EMPTY).get("key") or "",
         parameters_digest=status.get("parametersDigest") or "",
         scheduled_at=parse(spec.get("scheduledTime")),
+        delay_s=spec.get("delaySeconds") or 0.0,
+        prestart_s=spec.get("prestartSeconds") or 0,
         schedule=(meta.get("labels") or _EMPTY).get(LABEL_SCHEDULE, ""),
+        schedule_uid=(meta.get("annotations") or _EMPTY).get(ANNOTATION_SCHEDULE_UID, ""),
         phase=status.get("phase") or "",
         reason=status.get("reason") or "",
         message=status.get("message") or "",
@@ -265,13 +270,26 @@ def queue_view(obj: Object) -> QueueView:
 
 def schedule_view(obj: Object) -> ScheduleView:
     """A Schedule."""
-    meta = obj["metadata"]
+    meta, spec = obj["metadata"], obj.get("spec") or _EMPTY
     return ScheduleView(
         namespace=meta.get("namespace", ""),
         name=meta["name"],
         uid=meta.get("uid", ""),
         resource_version=meta.get("resourceVersion", ""),
         generation=meta.get("generation", 1),
+        created_at=_created(meta),
+        deployment=(spec.get("deploymentRef") or _EMPTY).get("name", ""),
+        rule=Rule.of(spec),
+        edited_at=_edited(meta),
+        parameters=spec.get("parameters") or _EMPTY,
+        catch_up=spec.get("catchUp") or "Latest",
+        max_catch_up=_default(spec.get("maxCatchUp"), 100),
+        deadline_s=_default(spec.get("startingDeadlineSeconds"), 3600),
+        policy=spec.get("concurrencyPolicy") or "Allow",
+        jitter_s=spec.get("jitterSeconds") or 0,
+        prestart_s=spec.get("prestartSeconds") or 0,
+        suspended=bool(spec.get("suspend")),
+        deleting="deletionTimestamp" in meta,
         status=obj.get("status") or _EMPTY,
     )
 
@@ -296,6 +314,12 @@ def repeated_run(obj: Object) -> RepeatedRun:
         persisted=counts.get("persisted") or 0,
         total=counts.get("total") or 0,
     )
+
+
+def _edited(meta: Object) -> datetime | None:
+    """When somebody last wrote the object itself, not its status."""
+    written = (item.get("time") for item in meta.get("managedFields") or () if not item.get("subresource"))
+    return max((time for time in map(parse, written) if time is not None), default=None)
 
 
 def controller_uid(obj: Object) -> str:

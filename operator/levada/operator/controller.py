@@ -21,6 +21,7 @@ from levada.operator.asking import answered
 from levada.operator.definitions import Definitions
 from levada.operator.gather import run_facts
 from levada.operator.metrics import Metrics
+from levada.operator.schedules import Schedules
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key, Store
 from levada.operator.workqueue import WorkQueue
@@ -74,6 +75,7 @@ class Controller:
         # Called in the loop, on every news of a run, its end included: quick, and never raising.
         self.run_listeners: list[RunListener] = []
         self.definitions = Definitions(self)
+        self.schedules = Schedules(self)
         self._stale: set[Key] = set()  # runs to be read from the API before they are decided about
 
     # --- changes ------------------------------------------------------------------------------------------------------

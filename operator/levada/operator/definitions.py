@@ -1,4 +1,6 @@
-"""Flow, Deployment, WorkQueue and Schedule: few, seldom changed, fed by kopf; each is judged and its Ready condition written.
+"""Flow, Deployment and WorkQueue: few, seldom changed, fed by kopf; each is judged and its Ready condition written.
+
+Schedules come the same way; what is done about them is in schedules.py.
 
 A change of one wakes what depends on it: Flow -> Deployments -> waiting runs.
 """
@@ -16,7 +18,6 @@ from levada.decide.facts import DeploymentView, FlowView, RunView
 from levada.decide.flow import FlowFacts, FlowPlan, Revision, decide_flow
 from levada.decide.manifest import Code, build_job
 from levada.decide.references import ready_condition
-from levada.decide.schedule import decide_schedule
 from levada.decide.times import parse
 from levada.decide.views import controller_uid, deployment_view, flow_view, queue_view, schedule_view
 from levada.kube import AlreadyExists, ApiError, Conflict, NotFound
@@ -46,7 +47,6 @@ class Definitions:
             (FLOWS, self._flow),
             (DEPLOYMENTS, self._deployment),
             (WORK_QUEUES, self._queue),
-            (SCHEDULES, self._schedule),
         ):
             controller.reconcilers[kind.kind] = self._judging(kind, judge)
 
@@ -68,7 +68,7 @@ class Definitions:
         if kind == WORK_QUEUES:
             return _put(store.queues, queue_view(body))
         if kind == SCHEDULES:
-            return _put(store.schedules, schedule_view(body))
+            return store.put_schedule(schedule_view(body))
         return store.put_deployment(deployment_view(body))
 
     def _remove(self, kind: Kind, key: Key, body: Object) -> bool:
@@ -78,6 +78,8 @@ class Definitions:
             return False
         if kind == DEPLOYMENTS:
             return store.remove_deployment(key)
+        if kind == SCHEDULES:
+            return store.remove_schedule(key)
         return self._table(kind).remove(key) is not None
 
     def _table(self, kind: Kind) -> Table[Any]:
@@ -196,6 +198,8 @@ class Definitions:
         store = self._c.store
         # Whatever changed, the runs look for themselves: they do not wait for this condition.
         self._c.wake_runs(store.runs_of_deployment.get(key, ()))
+        for schedule in store.schedules_of_deployment.get(key, ()):
+            self._c.enqueue(SCHEDULES.kind, schedule)
         deployment = store.deployments.get(key)
         if deployment is None:
             return None
@@ -252,18 +256,6 @@ class Definitions:
         plan = decide_queue(queue, self._c.now())
         if plan.status is not None:
             _put(store.queues, queue_view(await self._write(WORK_QUEUES, queue, plan.status)))
-        return None
-
-    async def _schedule(self, key: Key) -> float | None:
-        store = self._c.store
-        schedule = store.schedules.get(key)
-        if schedule is None:
-            return None
-        plan = decide_schedule(schedule, self._c.now())
-        if plan.status is not None:
-            _put(store.schedules, schedule_view(await self._write(SCHEDULES, schedule, plan.status)))
-        about = About(SCHEDULES, schedule.namespace, schedule.name, schedule.uid)
-        await write_events(self._c.client, about, plan.events, now=self._c.now())
         return None
 
     async def _write(self, kind: Kind, view: Any, status: Mapping[str, Any]) -> Object:

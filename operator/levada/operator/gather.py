@@ -33,6 +33,7 @@ def run_facts(store: Store, key: Key, *, now: datetime, settings: Settings) -> R
         job_seen=store.job_seen(run),
         foreign_job=_foreign_job(run, jobs),
         announced=run.uid in store.announced,
+        waits_for=store.waits_for(run) if run.attempt == 0 else "",
         settings=settings,
     )
 

@@ -34,6 +34,12 @@ class Metrics:
             buckets=(*_FAST_S, 30, 60, 300, 1800),
             registry=self.registry,
         )
+        self.schedule_lag = Histogram(
+            "levada_schedule_lag_seconds",
+            "From a tick (with its jitter) to the creation of its run; runs that catch up are not counted.",
+            buckets=(*_FAST_S, 30),
+            registry=self.registry,
+        )
         self.runs_finished = Counter(
             "levada_runs_ended_by_operator",
             "Runs whose terminal phase the operator wrote.",

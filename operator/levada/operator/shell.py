@@ -101,6 +101,7 @@ async def _run_all(
                 group.create_task(_once(started, controller.work), name=f"worker-{number}")
                 for number in range(controller.settings.workers)
             )
+            parts.append(group.create_task(_once(started, controller.schedules.watch_clock), name="clock"))
             parts.append(group.create_task(_start_when_elected(leader, controller, reflectors, on_ready, started)))
             group.create_task(_stop_in_order(asked_to_stop, parts, leader, kopf_may_end))
             await run_kopf(controller, asked_to_stop, kopf_may_end)

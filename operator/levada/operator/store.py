@@ -7,12 +7,13 @@ Finished runs are dropped once nothing of theirs is alive, so memory goes with t
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from datetime import datetime
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from levada.decide.code import Code
 from levada.decide.facts import DeploymentView, FlowView, JobView, PodView, QueueView, RunView, ScheduleView
+from levada.decide.overlap import first_to_wait_for
 from levada.resources.phases import is_terminal
 
 
@@ -32,6 +33,7 @@ class _Versioned(Protocol):
 
 
 V = TypeVar("V", bound=_Versioned)
+I = TypeVar("I", bound=Hashable)
 _GRAVES_KEPT: Final = 10_000
 
 
@@ -101,6 +103,8 @@ class Store:
         self.refused: dict[Key, tuple[str, int, str]] = {}  # by Deployment: uid, generation, the dry run's refusal
         self.runs_of_deployment: defaultdict[Key, set[Key]] = defaultdict(set)
         self.deployments_of_flow: defaultdict[Key, set[Key]] = defaultdict(set)
+        self.runs_of_schedule: defaultdict[str, set[Key]] = defaultdict(set)  # by the Schedule's uid
+        self.schedules_of_deployment: defaultdict[Key, set[Key]] = defaultdict(set)
         self._jobs_seen: defaultdict[str, set[int]] = defaultdict(set)  # attempts by uid of the run
         self._holding: defaultdict[Key, set[Key]] = defaultdict(set)  # by queue
         self._waiting: defaultdict[Key, list[Waiting]] = defaultdict(list)  # by queue
@@ -122,6 +126,8 @@ class Store:
             known = None
         self.runs.put(key, view)
         self.runs_of_deployment[Key(view.namespace, view.deployment)].add(key)
+        if view.schedule_uid:
+            self.runs_of_schedule[view.schedule_uid].add(key)
         if known is None:
             self._next_arrival += 1
             self._arrivals[key] = self._next_arrival
@@ -141,6 +147,7 @@ class Store:
         self._jobs_seen.pop(view.uid, None)
         self.announced.discard(view.uid)
         self._drop(self.runs_of_deployment, Key(view.namespace, view.deployment), key)
+        self._drop(self.runs_of_schedule, view.schedule_uid, key)
         return view
 
     # --- what belongs to a run ----------------------------------------------------------------------------------------
@@ -199,7 +206,7 @@ class Store:
             self._place[key] = (queue, None)
             return
         deployment = self.deployments.get(Key(key.namespace, run.deployment))
-        if deployment is None or deployment.paused or run.cancel or run.suspend:
+        if deployment is None or deployment.paused or run.cancel or run.suspend or self.waits_for(run):
             return
         queue = Key(key.namespace, deployment.queue)
         due = max(run.created_at, run.scheduled_at or run.created_at)
@@ -268,6 +275,40 @@ class Store:
         """All runs that wait in the queue, oldest first."""
         return [key for _, _, key in self._waiting.get(queue, [])]
 
+    # --- schedules ----------------------------------------------------------------------------------------------------
+
+    def put_schedule(self, view: ScheduleView) -> bool:
+        """Take a Schedule in. Returns whether it is news."""
+        key = Key(view.namespace, view.name)
+        if not self.schedules.accepts(key, view):
+            return False
+        known = self.schedules.get(key)
+        if known is not None and known.deployment != view.deployment:
+            self._drop(self.schedules_of_deployment, Key(view.namespace, known.deployment), key)
+        self.schedules.put(key, view)
+        self.schedules_of_deployment[Key(view.namespace, view.deployment)].add(key)
+        return known is None or _differs(known, view)
+
+    def remove_schedule(self, key: Key) -> bool:
+        """A Schedule was deleted."""
+        view = self.schedules.remove(key)
+        if view is None:
+            return False
+        self._drop(self.schedules_of_deployment, Key(view.namespace, view.deployment), key)
+        return True
+
+    def active_runs_of(self, schedule_uid: str) -> tuple[RunView, ...]:
+        """The runs of a Schedule that have not ended."""
+        found = (self.runs.get(key) for key in self.runs_of_schedule.get(schedule_uid, ()))
+        return tuple(run for run in found if run is not None and not is_terminal(run.phase))
+
+    def waits_for(self, run: RunView) -> str:
+        """The earlier run of its Schedule that has to end before this one may start; empty if there is none."""
+        schedule = self.schedules.get(Key(run.namespace, run.schedule)) if run.schedule_uid else None
+        if schedule is None or schedule.uid != run.schedule_uid:
+            return ""
+        return first_to_wait_for(schedule.policy, self.active_runs_of(schedule.uid), run)
+
     # --- the other kinds ----------------------------------------------------------------------------------------------
 
     def put_deployment(self, view: DeploymentView) -> bool:
@@ -299,7 +340,7 @@ class Store:
             self.place(run)
 
     @staticmethod
-    def _drop(index: defaultdict[Key, set[Key]], key: Key, member: Key) -> None:
+    def _drop(index: defaultdict[I, set[Key]], key: I, member: Key) -> None:
         members = index.get(key)
         if members is not None:
             members.discard(member)

@@ -56,6 +56,15 @@ class FlowRunSpec(Model):
     from_scratch: bool = Field(
         False, description="With retryOf: run every task again, whatever results are stored. Cannot change."
     )
+    delay_seconds: float | None = Field(
+        None, ge=0, le=86_400, description="The run starts so long after scheduledTime: a Schedule's jitter. Cannot change."
+    )
+    prestart_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=3600,
+        description="With scheduledTime: the pod starts so long before the run, and holds the flow back. Cannot change.",
+    )
 
 
 class Attempt(Model):
@@ -96,6 +105,9 @@ class Stages(Model):
         None, description="From the Job's creation to Python's start: scheduling, image, container."
     )
     import_seconds: Seconds | None = Field(None, description="Loading Levada and the flow's code.")
+    hold_seconds: Seconds | None = Field(
+        None, description="Ready, and holding the flow back until its time: see prestartSeconds."
+    )
     user_seconds: Seconds | None = Field(None, description="In the flow itself.")
 
 

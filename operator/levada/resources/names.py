@@ -27,6 +27,8 @@ QUEUE_LABEL_PREFIX: Final = f"queue.{GROUP}/"
 TAINT_AGENT: Final = f"{GROUP}/agent"
 
 ANNOTATION_RUN_UID: Final = f"{GROUP}/run-uid"
+# On the FlowRun of a tick: which Schedule of that name it belongs to. One that was deleted and made anew has other ticks.
+ANNOTATION_SCHEDULE_UID: Final = f"{GROUP}/schedule-uid"
 # On a FlowRun whose flow is paused: a person says that it may go on. A pause with a key has an annotation of its own, `…/resume-<key>`.
 ANNOTATION_RESUME: Final = f"{GROUP}/resume"
 
@@ -58,6 +60,8 @@ ENV_PARAMETERS: Final = "LEVADA_PARAMETERS"
 ENV_SERVICE_ACCOUNT_DIR: Final = "LEVADA_SERVICE_ACCOUNT_DIR"
 ENV_TERMINATION_LOG: Final = "LEVADA_TERMINATION_LOG"
 ENV_CREATED_AT: Final = "LEVADA_CREATED_AT"
+# Of a run whose pod is started early: the moment until which the runner holds the flow back.
+ENV_START_AT: Final = "LEVADA_START_AT"
 ENV_RETRIES_LEFT: Final = "LEVADA_RETRIES_LEFT"
 ENV_GRACE_SECONDS: Final = "LEVADA_GRACE_SECONDS"
 # A FlowRun may be deleted and made anew under the same name while the old pod is still leaving: the uid tells them apart.

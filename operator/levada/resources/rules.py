@@ -245,6 +245,8 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 fieldPath=".fromScratch",
             ),
             fixed("scheduledTime", NEW_RUN),
+            fixed("delaySeconds", NEW_RUN),
+            fixed("prestartSeconds", NEW_RUN),
             fixed("retryOf", NEW_RUN),
         ],
         "spec.deploymentRef": [rule("self == oldSelf", f"deploymentRef cannot change: {NEW_RUN}")],

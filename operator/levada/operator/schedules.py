@@ -1,0 +1,183 @@
+"""Schedules: wake up at each tick, decide, and carry the plan out in the order that makes a crash harmless.
+
+The timers are those of the work queue, one a Schedule: asyncio keeps them in a heap, so ten thousand cost nothing while they wait, and
+a tick is a look like any other, with its retries and its metrics. Timers go by a clock that never jumps and ticks by one that may: `watch_clock`
+has everything looked at again after a jump.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from levada.decide.catch_up import ON_TIME_S
+from levada.decide.facts import RunView, ScheduleView
+from levada.decide.overlap import WAITING_POLICIES
+from levada.decide.schedule import Answer, ScheduleFacts, SchedulePlan, decide_schedule
+from levada.decide.times import parse
+from levada.decide.tick_run import belongs_to
+from levada.decide.views import run_view, schedule_view
+from levada.kube import AlreadyExists, Conflict, Invalid, NotFound
+from levada.operator.apply import patch_status, write_events
+from levada.operator.events import About
+from levada.operator.store import Key
+from levada.resources.kinds import FLOW_RUNS, SCHEDULES
+from levada.resources.phases import is_terminal
+
+if TYPE_CHECKING:
+    from levada.operator.controller import Controller
+
+# Clocks that are slewed drift by less a second; a leap second is no jump worth a look at everything.
+JUMP_S: Final = 1.5
+_LOOK_S: Final = 1.0
+_RUN: Final = FLOW_RUNS.kind
+# A plan asks at most one question, and acts on the answer.
+_QUESTIONS: Final = 3
+
+
+class Schedules:
+    """The part of the controller for Schedules."""
+
+    def __init__(self, controller: "Controller") -> None:
+        self._c = controller
+        # Schedules (by uid) of which this process knows that no run exists without a record.
+        self._settled: set[str] = set()
+        controller.reconcilers[SCHEDULES.kind] = self.reconcile
+        controller.run_listeners.append(self._on_run)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Take one step; see decide/schedule.py. Returns the seconds until the next look.
+
+        Raises:
+            ApiError, ConnectionLost: look again after a while.
+        """
+        schedule = self._c.store.schedules.get(key)
+        if schedule is None:
+            self._wake_waiting(key)
+            return None
+        if schedule.policy not in WAITING_POLICIES:
+            self._wake_waiting(key)
+        answer: Answer | None = None
+        for _ in range(_QUESTIONS):
+            plan = decide_schedule(self._facts(key, schedule, answer))
+            answer = await self._carry_out(schedule, plan)
+            if answer is None:
+                return plan.requeue_after_s
+        return 0.0
+
+    def _facts(self, key: Key, schedule: ScheduleView, answer: Answer | None) -> ScheduleFacts:
+        store = self._c.store
+        deployment = store.deployments.get(Key(key.namespace, schedule.deployment))
+        return ScheduleFacts(
+            now=self._c.now(),
+            schedule=schedule,
+            active=store.active_runs_of(schedule.uid),
+            deployment_found=deployment is not None and not deployment.deleting,
+            settled=schedule.uid in self._settled,
+            answer=answer,
+        )
+
+    async def _carry_out(self, schedule: ScheduleView, plan: SchedulePlan) -> Answer | None:
+        """Runs first, the record last. Returns an answer that has to be decided about; the rest of the plan is not carried out then."""
+        if plan.look_up:
+            return await self._look_up(schedule, plan.look_up)
+        for name in plan.cancel:
+            await self._cancel(schedule, name)
+        if plan.create_run is not None:
+            answer = await self._create(schedule, plan)
+            if answer is not None:
+                return answer
+        if plan.status is not None:
+            body = await patch_status(
+                self._c.client, SCHEDULES, schedule.namespace, schedule.name, plan.status,
+                uid=schedule.uid, resource_version=schedule.resource_version,
+            )  # fmt: skip
+            self._c.store.put_schedule(schedule_view(body))
+        self._settled.add(schedule.uid)
+        about = About(SCHEDULES, schedule.namespace, schedule.name, schedule.uid)
+        await write_events(self._c.client, about, plan.events, now=self._c.now())
+        return None
+
+    async def _create(self, schedule: ScheduleView, plan: SchedulePlan) -> Answer | None:
+        assert plan.create_run is not None
+        name = plan.create_run["metadata"]["name"]
+        self._settled.discard(schedule.uid)
+        try:
+            body = await self._c.client.create(FLOW_RUNS, dict(plan.create_run), schedule.namespace)
+        except AlreadyExists:
+            return await self._look_up(schedule, name)
+        except Invalid as refusal:
+            return Answer(name, "Refused", refusal.message)
+        if plan.due is not None:
+            lag_s = (self._c.now() - plan.due).total_seconds()
+            if lag_s <= ON_TIME_S:
+                self._c.metrics.schedule_lag.observe(max(0.0, lag_s))
+        self._c.take_run(run_view(body))
+        return None
+
+    async def _look_up(self, schedule: ScheduleView, name: str) -> Answer:
+        try:
+            body = await self._c.client.get(FLOW_RUNS, name, schedule.namespace)
+        except NotFound:
+            self._settled.add(schedule.uid)
+            return Answer(name, "Absent")
+        return Answer(name, "Ours" if self._is_ours(schedule, body) else "Foreign")
+
+    @staticmethod
+    def _is_ours(schedule: ScheduleView, body: Mapping[str, Any]) -> bool:
+        tick = parse((body.get("spec") or {}).get("scheduledTime"))
+        return tick is not None and belongs_to(body, schedule.uid, tick)
+
+    async def _cancel(self, schedule: ScheduleView, name: str) -> None:
+        run = self._c.store.runs.get(Key(schedule.namespace, name))
+        if run is None:
+            return
+        body = {"metadata": {"uid": run.uid}, "spec": {"cancel": True}}
+        try:
+            self._c.take_run(run_view(await self._c.client.patch(FLOW_RUNS, name, body, schedule.namespace)))
+        except (NotFound, Conflict):
+            pass  # it is gone, and perhaps another has its name
+
+    # --- what wakes whom ----------------------------------------------------------------------------------------------
+
+    def _on_run(self, before: RunView | None, after: RunView | None) -> None:
+        """A run of a schedule has ended or is gone: the one that waits for it may start, and the schedule may make runs early again."""
+        run = after or before
+        if run is None or not run.schedule_uid or (after is not None and not is_terminal(after.phase)):
+            return
+        key = Key(run.namespace, run.schedule)
+        schedule = self._c.store.schedules.get(key)
+        if schedule is None or schedule.uid != run.schedule_uid:
+            return
+        if schedule.policy in WAITING_POLICIES:
+            self._wake_waiting(key, uid=run.schedule_uid, first=True)
+        if schedule.prestart_s:
+            self._c.enqueue(SCHEDULES.kind, key)
+
+    def _wake_waiting(self, key: Key, *, uid: str = "", first: bool = False) -> None:
+        """Have the runs looked at that wait for an earlier one of their schedule."""
+        store = self._c.store
+        schedule = store.schedules.get(key)
+        waiting = [run for run in store.active_runs_of(uid or (schedule.uid if schedule else "")) if run.attempt == 0]
+        waiting.sort(key=lambda run: (run.scheduled_at or run.created_at, run.name))
+        for run in waiting[:1] if first else waiting:
+            run_key = Key(run.namespace, run.name)
+            store.place(run_key)
+            self._c.enqueue(_RUN, run_key)
+
+    def wake_all(self) -> None:
+        """Time is not what it was: look at every schedule, and at the runs that wait for their time."""
+        for key in self._c.store.schedules:
+            self._c.enqueue(SCHEDULES.kind, key)
+        for key in self._c.store.runs:
+            self._c.enqueue(_RUN, key)
+
+    async def watch_clock(self) -> None:
+        """For ever: notice when the clock on the wall jumps against the one that timers go by."""
+        offset_s = time.time() - time.monotonic()
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            now_s = time.time() - time.monotonic()
+            if abs(now_s - offset_s) > JUMP_S:
+                self.wake_all()
+            offset_s = now_s
