@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from levada.decide.facts import RunFacts
+from levada.decide.overlap import WAITING
 from levada.decide.times import stamp
 from levada.resources.phases import RunPhase
 
@@ -42,7 +43,7 @@ def wait_for_slot(facts: RunFacts) -> Wait | None:
     if facts.waits_for:
         return Wait(
             RunPhase.QUEUED,
-            "WaitingForEarlierRun",
+            WAITING,
             f"FlowRun {facts.waits_for!r} of the same Schedule has to end first: see its concurrencyPolicy.",
         )
     if queue is None:

@@ -16,6 +16,7 @@ from typing import Final
 from levada.decide.facts import RunView
 from levada.resources.phases import is_terminal
 
+WAITING: Final = "WaitingForEarlierRun"
 STILL_RUNNING: Final = "StillRunning"
 WAITING_POLICIES: Final = frozenset({"Replace", "Queue"})
 

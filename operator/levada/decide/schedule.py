@@ -8,7 +8,7 @@ has a name made from the tick, so making it again meets it (`AlreadyExists`), an
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import chain, islice, pairwise, takewhile
+from itertools import chain, groupby, islice, pairwise, takewhile
 from typing import Any, Final, Literal, NamedTuple
 
 from levada.decide import catch_up, overlap
@@ -24,7 +24,7 @@ from levada.decide.times import stamp
 
 NEXT_RUNS: Final = 3
 # A minutely schedule that was down for a year has half a million ticks: they are counted in pieces that take some milliseconds.
-MAX_TICKS_A_LOOK: Final = 5000
+MAX_TICKS_A_LOOK: Final = 2000
 # One `kubectl apply` of both may show us the Schedule first: no reason to cry.
 APPLY_GRACE_S: Final = 3.0
 # Timers go by another clock than ticks, which may be a second in a day off: far away, look again when a tenth of the way is left.
@@ -120,7 +120,7 @@ def judge(facts: ScheduleFacts) -> Verdict:
     schedule = facts.schedule
     problem = schedule.rule.problem()
     if problem:
-        return Verdict(ok=False, reason="InvalidSchedule", message=f"{problem[:1].upper()}{problem[1:]}.")
+        return Verdict(ok=False, reason="InvalidSchedule", message=f"{problem}.")
     if not facts.deployment_found:
         return Verdict(
             ok=False,
@@ -130,7 +130,9 @@ def judge(facts: ScheduleFacts) -> Verdict:
     try:
         parameters_at(schedule, facts.now)
     except TemplateError as error:
-        return Verdict(ok=False, reason="InvalidTemplate", message=f"A template in the parameters means nothing. {error}.")
+        return Verdict(
+            ok=False, reason="InvalidTemplate", message=f"A template in the parameters means nothing. {error}."
+        )
     if schedule.suspended:
         return Verdict(ok=True, reason=SUSPENDED, message="Starts no runs: spec.suspend is true.")
     if next(schedule.rule.ticks(facts.now), None) is None:
@@ -155,9 +157,7 @@ def _any_left(progress: Progress, until: datetime) -> bool:
     return tick is not None and tick <= until
 
 
-def _line(
-    facts: ScheduleFacts, progress: Progress, until: datetime | None
-) -> tuple[list[Opening], Opening | None]:
+def _line(facts: ScheduleFacts, progress: Progress, until: datetime | None) -> tuple[list[Opening], Opening | None]:
     """The undecided ticks whose time has come, and the first that is still to come."""
     due: list[Opening] = []
     for opening in _openings(facts, progress, until):
@@ -173,8 +173,10 @@ def _openings(facts: ScheduleFacts, progress: Progress, until: datetime | None) 
     ticks = progress.rule.ticks(progress.decided_until)
     if until is not None:
         ticks = takewhile(lambda tick: tick <= until, ticks)
-    pairs = pairwise(chain(ticks, (None,))) if schedule.jitter_s else ((tick, None) for tick in ticks)
-    for tick, following in pairs:
+    if not (schedule.jitter_s or schedule.prestart_s):
+        yield from (Opening(tick, tick, tick) for tick in ticks)
+        return
+    for tick, following in pairwise(chain(ticks, (None,))):
         assert tick is not None
         gap = following - tick if following is not None else None
         due = tick + jitter(schedule.uid, tick, schedule.jitter_s, gap)
@@ -215,7 +217,7 @@ def _decide_first(facts: ScheduleFacts, progress: Progress, due: list[Opening], 
         return _on_record(facts, progress.passed(first.tick), verdict, after=after)
     name = run_name(schedule.name, first.tick)
     answer = facts.answer if facts.answer is not None and facts.answer.name == name else None
-    if (answer is not None and answer.kind == "Ours") or _is_active(facts, first.tick):
+    if (answer is not None and answer.kind == "Ours") or any(run.name == name for run in facts.active):
         return _on_record(facts, progress, verdict, Fate(first.tick, run=name, reason=_late(facts, first)), after=after)
     fates = list(_skips(facts, due, verdict, answer))
     if not fates:
@@ -223,10 +225,6 @@ def _decide_first(facts: ScheduleFacts, progress: Progress, due: list[Opening], 
     if not facts.settled and answer is None:
         return SchedulePlan(look_up=name)
     return _on_record(facts, progress, verdict, *fates, after=after)
-
-
-def _is_active(facts: ScheduleFacts, tick: datetime) -> bool:
-    return any(run.scheduled_at == tick for run in facts.active)
 
 
 def _late(facts: ScheduleFacts, opening: Opening) -> str:
@@ -237,19 +235,15 @@ def _skips(facts: ScheduleFacts, due: list[Opening], verdict: Verdict, answer: A
     """The fates of the ticks at the head of the line that get no run; those in a row for one reason are one."""
     # In a full line nobody knows how many come after it; the reasons ask for at most so many.
     known = len(due) - facts.schedule.max_catch_up - 1 if len(due) == MAX_TICKS_A_LOOK else len(due)
-    fate: Fate | None = None
-    for index, opening in enumerate(due[:known]):
-        reason = _skip_reason(facts, opening, len(due) - 1 - index, verdict, answer if index == 0 else None)
-        if not reason:
-            break
-        if fate is not None and fate.reason == reason:
-            fate = replace(fate, until=opening.tick, count=fate.count + 1)
-            continue
-        if fate is not None:
-            yield fate
-        fate = Fate(opening.tick, reason=reason)
-    if fate is not None:
-        yield fate
+    reasons = (
+        _skip_reason(facts, opening, len(due) - 1 - index, verdict, answer if index == 0 else None)
+        for index, opening in enumerate(due[:known])
+    )
+    at = 0
+    for reason, group in groupby(takewhile(bool, reasons)):
+        count = sum(1 for _ in group)
+        yield Fate(due[at].tick, reason=reason, until=due[at + count - 1].tick, count=count)
+        at += count
 
 
 def _skip_reason(
@@ -321,7 +315,11 @@ def _event(facts: ScheduleFacts, fate: Fate) -> EventSpec | None:
     why = _TOLD.get(fate.reason)
     if fate.run or why is None:
         return None
-    what = f"The tick {stamp(fate.tick)} was" if fate.count == 1 else f"{fate.count} ticks from {stamp(fate.tick)} to {stamp(fate.last)} were"
+    what = (
+        f"The tick {stamp(fate.tick)} was"
+        if fate.count == 1
+        else f"{fate.count} ticks from {stamp(fate.tick)} to {stamp(fate.last)} were"
+    )
     more = f": {facts.answer.message}" if fate.reason == RUN_REFUSED and facts.answer is not None else ""
     kind = NORMAL if fate.reason == overlap.STILL_RUNNING else WARNING
     return EventSpec(kind, fate.reason, f"{what} skipped {why}{more}.", f"tick-{int(fate.tick.timestamp())}")

@@ -34,12 +34,20 @@ class Rule:
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> "Rule":
         """From the fields of a Schedule's spec, or of its status.rule."""
-        zone = fields.get("timeZone") or "UTC"
-        return cls(*(zone if name == "timeZone" else fields.get(name) for name in _FIELDS))
+        values = {name: fields.get(name) for name in _FIELDS} | {"timeZone": fields.get("timeZone") or "UTC"}
+        return cls(*values.values())
 
     def fields(self) -> dict[str, Any]:
         """As status.rule has them; absent ones are None, as a merge patch needs it."""
-        values = (self.cron, self.interval_seconds, self.rrule, self.anchor, self.time_zone, self.start_time, self.end_time)
+        values = (
+            self.cron,
+            self.interval_seconds,
+            self.rrule,
+            self.anchor,
+            self.time_zone,
+            self.start_time,
+            self.end_time,
+        )
         return dict(zip(_FIELDS, values, strict=True))
 
     def problem(self) -> str:

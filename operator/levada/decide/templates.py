@@ -23,7 +23,9 @@ from levada.ticks import instant_of, zone_of
 
 MAX_RESULT_CHARS: Final = 16_384
 _TEMPLATE: Final = re.compile(r"\{\{((?:[^\"'{}]|\"[^\"]*\"|'[^']*')*)\}\}")
-_TOKEN: Final = re.compile(r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>\d+)|(?P<text>\"[^\"]*\"|'[^']*')|(?P<sign>[-+|()]))")
+_TOKEN: Final = re.compile(
+    r"\s*(?:(?P<name>[A-Za-z_]\w*)|(?P<number>\d+)|(?P<text>\"[^\"]*\"|'[^']*')|(?P<sign>[-+|()]))"
+)
 _SPANS: Final = ("seconds", "minutes", "hours", "days", "weeks", "months", "years")
 _PASSED: Final = frozenset({"seconds", "minutes", "hours"})
 _UNITS: Final = {
@@ -66,7 +68,9 @@ def _render_text(text: str, context: Mapping[str, Any]) -> Any:
     if "{{" not in text:
         return text
     if "{{" in _TEMPLATE.sub("", text):
-        raise TemplateError(f"{_short(text)}: a template that begins with {{{{ ends with }}}}, and has no braces inside")
+        raise TemplateError(
+            f"{_short(text)}: a template that begins with {{{{ ends with }}}}, and has no braces inside"
+        )
     whole = _TEMPLATE.fullmatch(text.strip())
     if whole is not None:
         return _plain(_Reading(whole[1], context).value())

@@ -79,9 +79,7 @@ def tick_run(schedule: ScheduleView, tick: datetime, *, delay_s: float = 0.0, pr
     }
 
 
-def belongs_to(run: Mapping[str, Any], schedule_uid: str, tick: datetime) -> bool:
+def belongs_to(run: Mapping[str, Any], schedule_uid: str) -> bool:
     """Whether a FlowRun that has the name of a tick's run is it, and not one of a Schedule that had the name before."""
     annotations = run["metadata"].get("annotations") or {}
-    at = (run.get("spec") or {}).get("scheduledTime")
-    same_tick = at is not None and datetime.fromisoformat(at) == tick
-    return same_tick and annotations.get(names.ANNOTATION_SCHEDULE_UID) == schedule_uid
+    return bool(annotations.get(names.ANNOTATION_SCHEDULE_UID) == schedule_uid)

@@ -6,15 +6,15 @@ has everything looked at again after a jump.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
 
 from levada.decide.catch_up import ON_TIME_S
 from levada.decide.facts import RunView, ScheduleView
-from levada.decide.overlap import WAITING_POLICIES
+from levada.decide.overlap import WAITING, WAITING_POLICIES
 from levada.decide.schedule import Answer, ScheduleFacts, SchedulePlan, decide_schedule
-from levada.decide.times import parse
 from levada.decide.tick_run import belongs_to
 from levada.decide.views import run_view, schedule_view
 from levada.kube import AlreadyExists, Conflict, Invalid, NotFound
@@ -53,10 +53,11 @@ class Schedules:
         """
         schedule = self._c.store.schedules.get(key)
         if schedule is None:
-            self._wake_waiting(key)
+            runs = self._c.store.runs.values()
+            self._wake(run for run in runs if (run.namespace, run.schedule) == key and run.reason == WAITING)
             return None
         if schedule.policy not in WAITING_POLICIES:
-            self._wake_waiting(key)
+            self._wake(run for run in self._c.store.active_runs_of(schedule.uid) if run.reason == WAITING)
         answer: Answer | None = None
         for _ in range(_QUESTIONS):
             plan = decide_schedule(self._facts(key, schedule, answer))
@@ -121,22 +122,15 @@ class Schedules:
         except NotFound:
             self._settled.add(schedule.uid)
             return Answer(name, "Absent")
-        return Answer(name, "Ours" if self._is_ours(schedule, body) else "Foreign")
-
-    @staticmethod
-    def _is_ours(schedule: ScheduleView, body: Mapping[str, Any]) -> bool:
-        tick = parse((body.get("spec") or {}).get("scheduledTime"))
-        return tick is not None and belongs_to(body, schedule.uid, tick)
+        return Answer(name, "Ours" if belongs_to(body, schedule.uid) else "Foreign")
 
     async def _cancel(self, schedule: ScheduleView, name: str) -> None:
         run = self._c.store.runs.get(Key(schedule.namespace, name))
         if run is None:
             return
         body = {"metadata": {"uid": run.uid}, "spec": {"cancel": True}}
-        try:
+        with contextlib.suppress(NotFound, Conflict):  # it is gone, and perhaps another has its name
             self._c.take_run(run_view(await self._c.client.patch(FLOW_RUNS, name, body, schedule.namespace)))
-        except (NotFound, Conflict):
-            pass  # it is gone, and perhaps another has its name
 
     # --- what wakes whom ----------------------------------------------------------------------------------------------
 
@@ -150,20 +144,17 @@ class Schedules:
         if schedule is None or schedule.uid != run.schedule_uid:
             return
         if schedule.policy in WAITING_POLICIES:
-            self._wake_waiting(key, uid=run.schedule_uid, first=True)
+            waiting = (each for each in self._c.store.active_runs_of(schedule.uid) if each.attempt == 0)
+            self._wake(sorted(waiting, key=lambda each: (each.scheduled_at or each.created_at, each.name))[:1])
         if schedule.prestart_s:
             self._c.enqueue(SCHEDULES.kind, key)
 
-    def _wake_waiting(self, key: Key, *, uid: str = "", first: bool = False) -> None:
-        """Have the runs looked at that wait for an earlier one of their schedule."""
-        store = self._c.store
-        schedule = store.schedules.get(key)
-        waiting = [run for run in store.active_runs_of(uid or (schedule.uid if schedule else "")) if run.attempt == 0]
-        waiting.sort(key=lambda run: (run.scheduled_at or run.created_at, run.name))
-        for run in waiting[:1] if first else waiting:
-            run_key = Key(run.namespace, run.name)
-            store.place(run_key)
-            self._c.enqueue(_RUN, run_key)
+    def _wake(self, runs: Iterable[RunView]) -> None:
+        """What these runs wait for may have come."""
+        for run in list(runs):
+            key = Key(run.namespace, run.name)
+            self._c.store.place(key)
+            self._c.enqueue(_RUN, key)
 
     def wake_all(self) -> None:
         """Time is not what it was: look at every schedule, and at the runs that wait for their time."""

@@ -33,7 +33,7 @@ class _Versioned(Protocol):
 
 
 V = TypeVar("V", bound=_Versioned)
-I = TypeVar("I", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
 _GRAVES_KEPT: Final = 10_000
 
 
@@ -340,7 +340,7 @@ class Store:
             self.place(run)
 
     @staticmethod
-    def _drop(index: defaultdict[I, set[Key]], key: I, member: Key) -> None:
+    def _drop(index: defaultdict[K, set[Key]], key: K, member: Key) -> None:
         members = index.get(key)
         if members is not None:
             members.discard(member)

@@ -57,7 +57,10 @@ class FlowRunSpec(Model):
         False, description="With retryOf: run every task again, whatever results are stored. Cannot change."
     )
     delay_seconds: float | None = Field(
-        None, ge=0, le=86_400, description="The run starts so long after scheduledTime: a Schedule's jitter. Cannot change."
+        None,
+        ge=0,
+        le=86_400,
+        description="The run starts so long after scheduledTime: a Schedule's jitter. Cannot change.",
     )
     prestart_seconds: int | None = Field(
         None,

@@ -15,7 +15,10 @@ class ScheduleSpec(Model):
 
     deployment_ref: LevadaRef = Field(description="The Deployment to run, in this namespace.")
     cron: str | None = Field(
-        None, min_length=9, max_length=256, description="Five cron fields, for example 0 6 * * 1-5: at six on workdays."
+        None,
+        min_length=6,
+        max_length=256,
+        description="Five cron fields, for example 0 6 * * 1-5: at six on workdays; or @daily and its like.",
     )
     interval_seconds: int | None = Field(
         None, ge=1, le=31_536_000, description="Seconds from one tick to the next, counted from anchor."
@@ -108,9 +111,7 @@ class ScheduleStatus(Status):
     next_runs: list[Time] = Field(default_factory=list, max_length=3, description="The next ticks, in UTC.")
     ledger: list[LedgerEntry] = Field(default_factory=list, max_length=20, description="The fate of the newest ticks.")
     started: int = Field(0, ge=0, description="How many ticks have got a run.")
-    missed: int = Field(
-        0, ge=0, description="How many ticks were skipped because they passed while nobody was there."
-    )
+    missed: int = Field(0, ge=0, description="How many ticks were skipped because they passed while nobody was there.")
     skipped: int = Field(0, ge=0, description="How many ticks were skipped, for any reason.")
     skipped_by_reason: dict[str, int] = Field(
         default_factory=dict, max_length=16, description="The same by reason, as in the ledger."
