@@ -6,6 +6,7 @@ only break the run. What the runner lives on (names, labels, command, our env an
 """
 
 import copy
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -212,7 +213,7 @@ def _container(
 def _env(
     run: RunView, deployment: DeploymentView, code: Code, *, attempt: int, parameters: str, now: datetime
 ) -> list[Manifest]:
-    literal = {
+    order = {
         names.ENV_RUN: run.name,
         names.ENV_RUN_UID: run.uid,
         names.ENV_NAMESPACE: run.namespace,
@@ -221,13 +222,17 @@ def _env(
         names.ENV_GRACE_SECONDS: str(deployment.grace_s),
         names.ENV_DEPLOYMENT: deployment.name,
         names.ENV_ENTRYPOINT: code.entrypoint,
-        names.ENV_CODE_DIR: code.directory,
-        names.ENV_PARAMETERS: escape(parameters),
-        names.ENV_SERVICE_ACCOUNT_DIR: names.SERVICE_ACCOUNT_DIR,
-        names.ENV_TERMINATION_LOG: names.TERMINATION_LOG,
         names.ENV_CREATED_AT: stamp(now),
         names.ENV_RESULTS_KEY: run.results_key or own_key(run.name, run.uid),
         names.ENV_GOES_ON: "true" if attempt > 1 or repeats(run) else "false",
+    }
+    # Alone: what an agent rewrites (paths), and what may be long.
+    literal = {
+        names.ENV_ORDER: escape(json.dumps(order)),
+        names.ENV_CODE_DIR: code.directory,
+        names.ENV_SERVICE_ACCOUNT_DIR: names.SERVICE_ACCOUNT_DIR,
+        names.ENV_TERMINATION_LOG: names.TERMINATION_LOG,
+        names.ENV_PARAMETERS: escape(parameters),
         "TMPDIR": names.SCRATCH_DIR,
         "HOME": names.SCRATCH_DIR,
     }
@@ -242,8 +247,8 @@ def _env(
 
 
 def escape(value: str) -> str:
-    """Keep Kubernetes from expanding `$(NAME)` inside a value: parameters reach the flow as they were written."""
-    return value.replace("$(", "$$(")
+    """Keep Kubernetes from expanding `$(NAME)` and `$$` inside a value: parameters reach the flow as they were written."""
+    return value.replace("$", "$$")
 
 
 def _volumes(code: Code) -> list[Manifest]:

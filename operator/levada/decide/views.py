@@ -3,6 +3,7 @@
 Nothing here raises for what an object lacks: an object that the schema let in is looked at, whatever its shape.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -36,6 +37,7 @@ from levada.resources.names import (
     DEFAULT_QUEUE,
     ENV_CODE_DIR,
     ENV_ENTRYPOINT,
+    ENV_ORDER,
     LABEL_ATTEMPT,
     LABEL_RUN,
     LABEL_SCHEDULE,
@@ -374,11 +376,21 @@ def _verdict(conditions: Iterable[Object]) -> Object:
 
 
 def _job_env(spec: Object) -> dict[str, str]:
+    """What the Job told the runner, spread out as the runner sees it."""
     containers = ((spec.get("template") or _EMPTY).get("spec") or _EMPTY).get("containers") or ()
     for container in containers:
         if container.get("name") == CONTAINER_NAME:
-            return {item["name"]: item["value"] for item in container.get("env") or () if "value" in item}
+            told = {item["name"]: item["value"] for item in container.get("env") or () if "value" in item}
+            return told | _order(told.get(ENV_ORDER))
     return {}
+
+
+def _order(text: Any) -> dict[str, str]:
+    try:
+        order = json.loads(text.replace("$$", "$"))
+    except (AttributeError, ValueError, RecursionError):
+        return {}
+    return order if isinstance(order, dict) else {}
 
 
 def _flow_container(status: Object) -> tuple[Object, str]:

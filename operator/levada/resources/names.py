@@ -47,7 +47,9 @@ RUNNER_SERVICE_ACCOUNT: Final = "levada-runner"
 DEFAULT_QUEUE: Final = "default"
 CONTAINER_NAME: Final = "flow"
 
-# What the operator tells the runner, as environment variables of the run's container.
+# What the operator tells the runner, as environment variables of the run's container. Short values travel together, as a JSON
+# object in ENV_ORDER, and the runner spreads them out: every variable of a pod is work for the API server at each of its updates.
+ENV_ORDER: Final = "LEVADA_ORDER"
 ENV_RUN: Final = "LEVADA_RUN"
 ENV_NAMESPACE: Final = "LEVADA_NAMESPACE"
 ENV_POD: Final = "LEVADA_POD"

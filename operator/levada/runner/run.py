@@ -33,7 +33,7 @@ from levada.runner.fetch import fetched
 from levada.runner.outcome import Outcome, failed, interrupted, outcome_of, termination_message, with_retry
 from levada.runner.process import exit_soon, prepare_output, started_at
 from levada.runner.report import ClusterReporter
-from levada.runner.settings import Settings, SettingsError, settings_from, termination_log_from
+from levada.runner.settings import Settings, SettingsError, settings_from, spread_order, termination_log_from
 from levada.runner.status import Identity, Standing
 from levada.runner.stop import Stop
 from levada.runner.text import time_text
@@ -54,6 +54,7 @@ def main(channel: socket.socket | None = None) -> int:
     started = started_at()
     prepare_output()
     try:
+        spread_order(os.environ)
         settings = settings_from(os.environ)
     except SettingsError as error:
         if channel is not None:

@@ -4,7 +4,8 @@ Parameters stay text here. They are the user's: when they are no JSON, that is t
 while everything in this module is between operator and runner and can only be reported by the termination message.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,24 @@ class Settings:
     grace_seconds: float
     # URL of the storage; empty: nothing is archived.
     storage: str = ""
+
+
+def spread_order(env: MutableMapping[str, str]) -> None:
+    """Make single variables of what the operator told in one. What it says wins over a variable of that name.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    text = env.get(names.ENV_ORDER)
+    if not text:
+        return
+    try:
+        order = json.loads(text)
+        env.update({str(name): str(value) for name, value in order.items()})
+    except (ValueError, AttributeError) as error:
+        raise SettingsError(
+            f"{names.ENV_ORDER} must be a JSON object of names and texts, as the operator writes it."
+        ) from error
 
 
 def settings_from(env: Mapping[str, str]) -> Settings:

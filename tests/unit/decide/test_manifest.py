@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from levada.agent.environment import expand
 from levada.decide.facts import RetryPolicy
-from levada.decide.manifest import Code, build_job, merge_template
+from levada.decide.manifest import Code, build_job, escape, merge_template
+from levada.decide.views import job_view
 from levada.resources import names
 from support.facts import SETTINGS, T0, a_deployment, a_run
 
@@ -35,7 +37,9 @@ def flow_of(manifest):
 
 
 def env_of(manifest):
-    return {item["name"]: item.get("value", item.get("valueFrom")) for item in flow_of(manifest)["env"]}
+    """As the runner sees it: the order spread out."""
+    env = {item["name"]: item.get("value", item.get("valueFrom")) for item in flow_of(manifest)["env"]}
+    return env | json.loads(env.pop(names.ENV_ORDER).replace("$$", "$"))
 
 
 def test_name_owner_and_labels():
@@ -82,6 +86,25 @@ def test_what_the_runner_is_told():
 
 def test_parameters_are_not_expanded_by_kubernetes():
     assert env_of(job(parameters=json.dumps({"a": "$(HOME)"})))[names.ENV_PARAMETERS] == '{"a": "$$(HOME)"}'
+
+
+@pytest.mark.parametrize("text", ["$(HOME)", "$$(HOME)", "a$$b", "$", "$$$(X)$"])
+def test_what_was_escaped_is_what_kubernetes_makes_of_it(text):
+    assert expand(escape(text), {"HOME": "/root", "X": "x"}) == text
+
+
+def test_the_job_knows_the_order_that_it_gave():
+    manifest = job(code=Code("f", "fl$w.py:main", "/opt"))
+    assert job_view(manifest).entrypoint == "fl$w.py:main"
+
+
+def test_a_job_with_an_unreadable_order_is_looked_at_all_the_same():
+    manifest = job()
+    for broken in ("{", "[]", "1", ""):
+        for item in flow_of(manifest)["env"]:
+            if item["name"] == names.ENV_ORDER:
+                item["value"] = broken
+        assert job_view(manifest).entrypoint == ""
 
 
 def test_the_restricted_pod_security_standard():

@@ -7,6 +7,7 @@ import pytest
 from levada.decide.facts import NodeView, Pin, RetryPolicy
 from levada.decide.parameters import digest
 from levada.decide.run import decide_run
+from levada.decide.views import job_view
 from levada.resources.phases import TERMINAL_PHASES, may_become
 from support.facts import T0, a_deployment, a_flow, a_job, a_pod, a_run, facts, s
 
@@ -47,10 +48,9 @@ def test_a_second_attempt_starts_with_a_clean_status_and_the_pinned_code():
         "diagnosis",
     ):
         assert plan.status[gone] is None
-    env = {
-        item["name"]: item.get("value") for item in plan.create_job["spec"]["template"]["spec"]["containers"][0]["env"]
-    }
-    assert env["LEVADA_ENTRYPOINT"] == "flow.py:main", "the entrypoint belongs to the code, not to the Flow of today"
+    assert job_view(plan.create_job).entrypoint == "flow.py:main", (
+        "the entrypoint belongs to the code, not to the Flow of today"
+    )
 
 
 # One row: the situation, the run, jobs, pods, seconds after T0 -> phase and reason written (None: nothing), Jobs created, stopped.

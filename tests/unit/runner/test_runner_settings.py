@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from levada.runner.process import started_at
-from levada.runner.settings import SettingsError, settings_from
+from levada.runner.settings import SettingsError, settings_from, spread_order
 
 ENV = {
     "LEVADA_RUN": "etl", "LEVADA_NAMESPACE": "team", "LEVADA_POD": "etl-1-abcde", "LEVADA_ATTEMPT": "1",
@@ -29,6 +29,18 @@ def test_everything_told() -> None:
     assert (settings.code_dir, settings.parameters_json, settings.retries_left) == ("/code", '{"n": 1}', 2)
     assert settings.created_at == datetime(2026, 1, 2, 3, 4, 5, 500000, tzinfo=UTC)
     assert (settings.run_uid, settings.node, settings.grace_seconds) == ("u", "n", 5.0)
+
+
+def test_the_order_is_spread_out_and_wins() -> None:
+    env = {"LEVADA_ORDER": '{"LEVADA_RUN": "etl", "LEVADA_ATTEMPT": "2"}', "LEVADA_RUN": "somebody's", "A": "1"}
+    spread_order(env)
+    assert (env["LEVADA_RUN"], env["LEVADA_ATTEMPT"], env["A"]) == ("etl", "2", "1")
+
+
+@pytest.mark.parametrize("order", ["{", "[]", "1"])
+def test_an_order_that_cannot_be_read_is_said(order: str) -> None:
+    with pytest.raises(SettingsError, match="LEVADA_ORDER must be a JSON object"):
+        spread_order({"LEVADA_ORDER": order})
 
 
 @pytest.mark.parametrize(
