@@ -10,6 +10,7 @@ import pytest
 from levada.cluster import Cluster
 from levada.kube import Client, NotFound
 from levada.resources.kinds import FLOW_RUNS, JOBS, PODS
+from support.facts import env_of
 from support.operator_play import Operator, Play, until
 
 pytestmark = pytest.mark.apiserver
@@ -38,8 +39,8 @@ async def test_a_run_goes_pending_running_completed(play: Play):
     status = await play.status(run)
     assert (status["phase"], status["attempt"], status["queue"]) == ("Pending", 1, "default")
     assert status["flow"]["codeConfigMap"].startswith("hello-code-")
-    env = {item["name"]: item.get("value") for item in pod["spec"]["containers"][0]["env"]}
-    assert json.loads(env["LEVADA_PARAMETERS"].replace("$$(", "$(")) == {"name": "$(HOME)"}
+    env = env_of(pod["spec"])
+    assert json.loads(env["LEVADA_PARAMETERS"].replace("$$", "$")) == {"name": "$(HOME)"}
     await play.starts(pod)
     await play.reports_running(run, pod)
     await play.reports_end(run, "Completed")
@@ -135,7 +136,7 @@ async def test_the_flow_s_own_failure_is_retried_as_the_deployment_says(play: Pl
     await play.deployment(retries={"limit": 1, "delaySeconds": 1})
     run = await play.run()
     first = await play.pod(run)
-    env = {item["name"]: item.get("value") for item in first["spec"]["containers"][0]["env"]}
+    env = env_of(first["spec"])
     assert env["LEVADA_RETRIES_LEFT"] == "1"
     await play.starts(first)
     await play.reports_running(run, first)
@@ -144,7 +145,7 @@ async def test_the_flow_s_own_failure_is_retried_as_the_deployment_says(play: Pl
     assert len(await play.jobs()) == 1, "the next attempt must wait for the end of the first"
     await play.ends(first, 1)
     second = await play.pod(run, 2)
-    env = {item["name"]: item.get("value") for item in second["spec"]["containers"][0]["env"]}
+    env = env_of(second["spec"])
     assert env["LEVADA_RETRIES_LEFT"] == "0"
     await play.starts(second)
     await play.reports_running(run, second)

@@ -3,7 +3,8 @@
 facts(a_run(phase="Pending", attempt=1), jobs=[a_job()], pods=[a_pod(exit_code=3)])
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from levada.decide.facts import (
     RunView,
     Settings,
 )
+from levada.resources import names
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SETTINGS = Settings(default_image="levada-flow:test")
@@ -100,3 +102,10 @@ def facts(
         "now": now, "run": run or a_run(), "jobs": tuple(jobs), "pods": tuple(pods), "deployment": a_deployment(),
         "flow": a_flow(), "queue": QueueFacts(), "settings": SETTINGS, **fields,
     })  # fmt: skip
+
+
+def env_of(pod_spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of the flow's container as the runner sees them: the order spread out."""
+    (flow,) = [item for item in pod_spec["containers"] if item["name"] == names.CONTAINER_NAME]
+    env = {item["name"]: item.get("value", item.get("valueFrom")) for item in flow["env"]}
+    return env | json.loads(env.pop(names.ENV_ORDER).replace("$$", "$"))

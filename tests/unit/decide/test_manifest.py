@@ -10,6 +10,7 @@ from levada.decide.facts import RetryPolicy
 from levada.decide.manifest import Code, build_job, escape, merge_template
 from levada.decide.views import job_view
 from levada.resources import names
+from support import facts
 from support.facts import SETTINGS, T0, a_deployment, a_run
 
 CODE = Code("f", "flow.py:main", names.CODE_DIR, "f-code-1")
@@ -37,9 +38,7 @@ def flow_of(manifest):
 
 
 def env_of(manifest):
-    """As the runner sees it: the order spread out."""
-    env = {item["name"]: item.get("value", item.get("valueFrom")) for item in flow_of(manifest)["env"]}
-    return env | json.loads(env.pop(names.ENV_ORDER).replace("$$", "$"))
+    return facts.env_of(pod_of(manifest))
 
 
 def test_name_owner_and_labels():
