@@ -6,14 +6,9 @@ from levada.decide.facts import RepeatedRun
 from levada.decide.plan import Ask
 from levada.decide.run import decide_run
 from levada.decide.views import repeated_run, run_view
-from support.facts import a_deployment, a_run, facts
+from support.facts import a_deployment, a_run, env_of, facts
 
 OLD = RepeatedRun(root="old", key="old-1234", phase="Failed", persisted=14, total=20)
-
-
-def env_of(plan):
-    container = plan.create_job["spec"]["template"]["spec"]["containers"][0]
-    return {item["name"]: item.get("value") for item in container["env"]}
 
 
 def test_the_repeated_run_is_read_only_when_the_run_can_start():
@@ -26,7 +21,7 @@ def test_the_repeated_run_is_read_only_when_the_run_can_start():
 def test_the_plan_stands_in_the_status_before_the_job_is_made():
     plan = decide_run(facts(a_run(retry_of="old"), repeated=OLD))
     assert plan.status["rerun"] == {"of": "old", "key": "old-1234", "reused": 14, "toRun": 6}
-    env = env_of(plan)
+    env = env_of(plan.create_job["spec"]["template"]["spec"])
     assert (env["LEVADA_RESULTS_KEY"], env["LEVADA_GOES_ON"]) == ("old-1234", "true")
 
 
