@@ -39,7 +39,7 @@ async def test_a_run_goes_pending_running_completed(play: Play):
     status = await play.status(run)
     assert (status["phase"], status["attempt"], status["queue"]) == ("Pending", 1, "default")
     assert status["flow"]["codeConfigMap"].startswith("hello-code-")
-    env = env_of(pod["spec"])
+    env = env_of(pod)
     assert json.loads(env["LEVADA_PARAMETERS"].replace("$$", "$")) == {"name": "$(HOME)"}
     await play.starts(pod)
     await play.reports_running(run, pod)
@@ -136,7 +136,7 @@ async def test_the_flow_s_own_failure_is_retried_as_the_deployment_says(play: Pl
     await play.deployment(retries={"limit": 1, "delaySeconds": 1})
     run = await play.run()
     first = await play.pod(run)
-    env = env_of(first["spec"])
+    env = env_of(first)
     assert env["LEVADA_RETRIES_LEFT"] == "1"
     await play.starts(first)
     await play.reports_running(run, first)
@@ -145,7 +145,7 @@ async def test_the_flow_s_own_failure_is_retried_as_the_deployment_says(play: Pl
     assert len(await play.jobs()) == 1, "the next attempt must wait for the end of the first"
     await play.ends(first, 1)
     second = await play.pod(run, 2)
-    env = env_of(second["spec"])
+    env = env_of(second)
     assert env["LEVADA_RETRIES_LEFT"] == "0"
     await play.starts(second)
     await play.reports_running(run, second)

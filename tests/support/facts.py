@@ -104,8 +104,9 @@ def facts(
     })  # fmt: skip
 
 
-def env_of(pod_spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables of the flow's container as the runner sees them: the order spread out."""
-    (flow,) = [item for item in pod_spec["containers"] if item["name"] == names.CONTAINER_NAME]
+def env_of(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of the flow's container, of a Job or a pod, as the runner sees them: the order spread out."""
+    spec = job["spec"]["template"]["spec"] if "template" in job["spec"] else job["spec"]
+    (flow,) = [item for item in spec["containers"] if item["name"] == names.CONTAINER_NAME]
     env = {item["name"]: item.get("value", item.get("valueFrom")) for item in flow["env"]}
     return env | json.loads(env.pop(names.ENV_ORDER).replace("$$", "$"))

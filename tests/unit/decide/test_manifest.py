@@ -10,8 +10,7 @@ from levada.decide.facts import RetryPolicy
 from levada.decide.manifest import Code, build_job, escape, merge_template
 from levada.decide.views import job_view
 from levada.resources import names
-from support import facts
-from support.facts import SETTINGS, T0, a_deployment, a_run
+from support.facts import SETTINGS, T0, a_deployment, a_run, env_of
 
 CODE = Code("f", "flow.py:main", names.CODE_DIR, "f-code-1")
 
@@ -35,10 +34,6 @@ def pod_of(manifest):
 def flow_of(manifest):
     (found,) = [item for item in pod_of(manifest)["containers"] if item["name"] == names.CONTAINER_NAME]
     return found
-
-
-def env_of(manifest):
-    return facts.env_of(pod_of(manifest))
 
 
 def test_name_owner_and_labels():

@@ -21,7 +21,7 @@ def test_the_repeated_run_is_read_only_when_the_run_can_start():
 def test_the_plan_stands_in_the_status_before_the_job_is_made():
     plan = decide_run(facts(a_run(retry_of="old"), repeated=OLD))
     assert plan.status["rerun"] == {"of": "old", "key": "old-1234", "reused": 14, "toRun": 6}
-    env = env_of(plan.create_job["spec"]["template"]["spec"])
+    env = env_of(plan.create_job)
     assert (env["LEVADA_RESULTS_KEY"], env["LEVADA_GOES_ON"]) == ("old-1234", "true")
 
 
@@ -50,14 +50,14 @@ def test_what_cannot_be_repeated(*, case, repeated, reason, patient):
     ],
 )  # fmt: skip
 def test_what_the_runner_is_told(*, case, run, attempt_made, expected):
-    env = env_of(decide_run(facts(a_run(**run))))
+    env = env_of(decide_run(facts(a_run(**run))).create_job)
     assert (env["LEVADA_RESULTS_KEY"], env["LEVADA_GOES_ON"]) == expected
     assert env["LEVADA_ATTEMPT"] == str(attempt_made)
 
 
 @pytest.mark.parametrize("said", [True, False, None])
 def test_a_deployment_may_say_that_results_are_kept(said):
-    env = env_of(decide_run(facts(a_run(), deployment=a_deployment(persist_results=said))))
+    env = env_of(decide_run(facts(a_run(), deployment=a_deployment(persist_results=said))).create_job)
     assert env.get("LEVADA_PERSIST_RESULTS") == {True: "true", False: "false", None: None}[said]
 
 
