@@ -22,7 +22,7 @@ OPERATOR = {
     ("", "pods", ""): READ,
     ("", "configmaps", ""): {"get", "list", "create", "delete"},
     ("", "events", ""): {"create", "patch"},
-    ("", "nodes", ""): set(),
+    ("", "nodes", ""): {"get"},
     ("", "namespaces", ""): READ,
     ("apiextensions.k8s.io", "customresourcedefinitions", ""): READ,
     ("", "secrets", ""): set(),

@@ -32,14 +32,14 @@ READY_S = 30.0
 
 
 class Operator:
-    """`levada operator run` with the operator's own rights."""
+    """`levada operator run` with the operator's own rights, or with those of another user."""
 
-    def __init__(self, cluster: Cluster, folder: Path, *arguments: str) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, *arguments: str, user: str = "") -> None:
         folder.mkdir(exist_ok=True)
         account = f"{names.OPERATOR_NAMESPACE}:{names.OPERATOR_SERVICE_ACCOUNT}"
         groups = ["system:serviceaccounts", f"system:serviceaccounts:{names.OPERATOR_NAMESPACE}"]
         self.kubeconfig = cluster.issue_kubeconfig(
-            folder / "operator.kubeconfig", f"system:serviceaccount:{account}", groups
+            folder / "operator.kubeconfig", user or f"system:serviceaccount:{account}", [] if user else groups
         )
         self.log = folder / "operator.log"
         self._arguments = arguments
@@ -75,6 +75,11 @@ class Operator:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def exit_code(self) -> int:
+        """Wait for its own end."""
+        assert self._process is not None
+        return self._process.wait(timeout=READY_S)
 
     def stop(self) -> int:
         """As Kubernetes does it. Returns the exit code."""

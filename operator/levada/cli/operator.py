@@ -27,6 +27,9 @@ Namespaces = Annotated[
 def run(
     *,
     namespace: Namespaces = None,
+    shard_selector: Annotated[
+        str, typer.Option(help="Look only at namespaces with these labels, for example levada.dev/shard=a.")
+    ] = "",
     default_image: Annotated[
         str | None,
         typer.Option(
@@ -95,16 +98,19 @@ def run(
     set_up_logging(verbose=verbose)
     decide = Settings(default_image=default_image or image_of_version(), storage=storage or "")
     namespaces = tuple(dict.fromkeys(namespace or ()))
+    if namespaces and shard_selector:
+        raise error("--namespace and --shard-selector exclude each other", "choose the namespaces by name or by label")
     election = None
     if leader_elect:
         election = ElectionSettings(
             identity=own_identity(identity),
-            name=lease_name or default_lease_name(namespaces, ""),
+            name=lease_name or default_lease_name(namespaces, shard_selector),
             namespace=lease_namespace,
             times=_lease_times(lease_duration, renew_deadline, retry_period),
         )
     settings = OperatorSettings(
         namespaces=namespaces,
+        shard_selector=shard_selector,
         kubeconfig=kubeconfig,
         context=context,
         metrics_address=metrics_address,
@@ -145,13 +151,22 @@ def start_anew() -> NoReturn:
 
 
 @app.command()
-def manifests(namespace: Namespaces = None) -> None:
+def manifests(
+    *,
+    namespace: Namespaces = None,
+    namespaced: Annotated[
+        bool,
+        typer.Option(
+            "--namespaced", help="For an operator that serves these namespaces only, and has rights only there."
+        ),
+    ] = False,
+) -> None:
     """Print what the operator and the runs of these namespaces need to be allowed, as YAML for `kubectl apply`."""
     import yaml
 
     from levada.resources.access import manifests as access_manifests
 
-    yaml.safe_dump_all(access_manifests(namespace or ["default"]), sys.stdout, sort_keys=False)
+    yaml.safe_dump_all(access_manifests(namespace or ["default"], namespaced=namespaced), sys.stdout, sort_keys=False)
 
 
 def set_up_logging(*, verbose: bool) -> None:

@@ -70,6 +70,8 @@ class Controller:
         self.metrics = metrics or Metrics()
         self.now = now
         self.started = False
+        self.serves: Callable[[str], bool] = lambda namespace: True  # of other namespaces nothing is taken in
+        self.joining: set[str] = set()  # namespaces that are served, and have not been listed completely yet
         # Who looks at which kind. A kind with a module of its own registers itself here.
         self.reconcilers: dict[str, Reconcile] = {RUN: self._reconcile_run}
         # Called in the loop, on every news of a run, its end included: quick, and never raising.
@@ -101,7 +103,7 @@ class Controller:
                 self.enqueue(RUN, key)
             return
         # Jobs that are kept while their run is being read count too: their end must not pass unseen.
-        if self.store.runs.get(key) is not None or key in self.store.jobs or not self.started:
+        if self.store.runs.get(key) is not None or key in self.store.jobs or not self._settled(key):
             if self.store.put_job(view):
                 self.enqueue(RUN, key)
         elif view.can_make_pods:
@@ -111,13 +113,15 @@ class Controller:
         """A pod of a run changed. Pods of runs that nobody knows are the affair of their Job."""
         view = pod_view(body, gone=change == "DELETED")
         key = Key(view.namespace, view.run)
-        known = self.store.runs.get(key) is not None or key in self.store.jobs or not self.started
+        known = self.store.runs.get(key) is not None or key in self.store.jobs or not self._settled(key)
         if known and self.store.put_pod(view):
             self.enqueue(RUN, key)
 
     def take_run(self, view: RunView) -> None:
         """Put a run into the store, from wherever it came, and wake whom it concerns."""
         key = Key(view.namespace, view.name)
+        if not self.serves(key.namespace):
+            return
         seat = self.store.seat(key)
         known = self.store.runs.get(key)
         if self.store.put_run(view):
@@ -158,14 +162,38 @@ class Controller:
     def start(self) -> None:
         """Everything has been listed: from now on what is not known is not there."""
         self.started = True
-        for key in list(self.store.jobs):
+        self._settle(self._settled)
+
+    def settle(self, namespace: str) -> None:
+        """A namespace that has joined has been listed: what `start` is for the whole."""
+        self.joining.discard(namespace)
+        if self.started:
+            self.definitions.enqueue_all(namespace)
+            self._settle(lambda key: key.namespace == namespace)
+
+    def _settled(self, key: Key) -> bool:
+        return self.started and key.namespace not in self.joining
+
+    def _settle(self, chosen: Callable[[Key], bool]) -> None:
+        for key in filter(chosen, list(self.store.jobs)):
             if self.store.runs.get(key) is None:
                 self._judge_strangers(key)
-        for key in list(self.store.pods):
+        for key in filter(chosen, list(self.store.pods)):
             if self.store.runs.get(key) is None and key not in self.store.jobs:
                 del self.store.pods[key]
-        for key in self.store.runs:
+        for key in filter(chosen, self.store.runs):
             self.enqueue(RUN, key)
+
+    def let_go(self, namespace: str) -> None:
+        """The namespace is somebody else's now. Nothing in it has ended; it is only forgotten."""
+        self.joining.discard(namespace)
+        for key in [key for key in self.store.runs if key.namespace == namespace]:
+            self._tell(self.store.remove_run(key, exists=True), None)
+        for kept in (self.store.jobs, self.store.pods):
+            for key in [key for key in kept if key.namespace == namespace]:
+                kept.pop(key)
+        self._stale = {key for key in self._stale if key.namespace != namespace}
+        self.definitions.let_go(namespace)
 
     def _judge_strangers(self, key: Key) -> None:
         """Jobs without an unfinished run. Most are history; one that is still open may need to be stopped."""
@@ -214,6 +242,8 @@ class Controller:
         Raises:
             ApiError, ConnectionLost: look again after a while.
         """
+        if work.key.namespace in self.joining:
+            return None  # `settle` has it looked at again
         return await self.reconcilers[work.kind](work.key)
 
     async def _reconcile_run(self, key: Key) -> float | None:

@@ -43,6 +43,7 @@ class Definitions:
         self._c = controller
         # What changed while a list was under way: the list may be older than the change.
         self._touched: dict[Kind, set[Key]] = {}
+        self._listing = asyncio.Lock()
         for kind, judge in (
             (FLOWS, self._flow),
             (DEPLOYMENTS, self._deployment),
@@ -55,6 +56,8 @@ class Definitions:
     def on_change(self, kind: Kind, change: str, body: Object) -> None:
         """An object of one of the kinds changed."""
         key = Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
+        if change != "DELETED" and not self._c.serves(key.namespace):
+            return
         if kind in self._touched:
             self._touched[kind].add(key)
         changed = self._remove(kind, key, body) if change == "DELETED" else self._put(kind, body)
@@ -76,11 +79,12 @@ class Definitions:
         known = self._table(kind).get(key)
         if known is None or known.uid != body["metadata"].get("uid"):
             return False
+        exists = not self._c.serves(key.namespace)  # it may come back with its namespace
         if kind == DEPLOYMENTS:
-            return store.remove_deployment(key)
+            return store.remove_deployment(key, exists=exists)
         if kind == SCHEDULES:
-            return store.remove_schedule(key)
-        return self._table(kind).remove(key) is not None
+            return store.remove_schedule(key, exists=exists)
+        return self._table(kind).remove(key, exists=exists) is not None
 
     def _table(self, kind: Kind) -> Table[Any]:
         store = self._c.store
@@ -92,13 +96,33 @@ class Definitions:
         }
         return tables[kind]
 
+    def enqueue_all(self, namespace: str) -> None:
+        """Have everything in a namespace looked at."""
+        for kind in WATCHED:
+            for key in self._table(kind):
+                if key.namespace == namespace:
+                    self._c.enqueue(kind.kind, key)
+
+    def let_go(self, namespace: str) -> None:
+        """Forget what is in a namespace that is not served any more."""
+        for kind in WATCHED:
+            table = self._table(kind)
+            for key in [key for key in table if key.namespace == namespace]:
+                if (known := table.get(key)) is not None:
+                    self.on_change(kind, "DELETED", _tombstone(key, known.uid))
+
     async def list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> None:
         """List a kind and take in the difference: at the start, and now and then for what a broken watch has missed."""
+        async with self._listing:
+            await self._list_all(kind, namespaces)
+
+    async def _list_all(self, kind: Kind, namespaces: tuple[str, ...]) -> None:
         touched = self._touched[kind] = set()
         try:
             for namespace in namespaces or (None,):
                 items, _ = await self._c.client.list(kind, namespace)
                 listed = {Key(item["metadata"].get("namespace", ""), item["metadata"]["name"]): item for item in items}
+                listed = {key: item for key, item in listed.items() if self._c.serves(key.namespace)}
                 table = self._table(kind)
                 gone = [key for key in table if key not in listed and namespace in {None, key.namespace}]
                 for key in gone:

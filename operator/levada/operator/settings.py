@@ -19,6 +19,7 @@ class OperatorSettings:
     """What the command line says.
 
     namespaces: only these are looked at; empty means all, which needs rights in all.
+    shard_selector: only namespaces whose labels match are looked at, as they come and go; empty means all. Not with `namespaces`.
     metrics_address: HOST:PORT of the Prometheus page; empty for none.
     liveness_url: where kopf answers liveness probes; empty for none.
     workers: reconciles at a time. Each holds a TLS connection (some 0.4 MiB); a dozen keeps a small API server busy.
@@ -28,6 +29,7 @@ class OperatorSettings:
     """
 
     namespaces: tuple[str, ...] = ()
+    shard_selector: str = ""
     kubeconfig: Path | None = None
     context: str | None = None
     metrics_address: str = DEFAULT_METRICS_ADDRESS

@@ -6,6 +6,7 @@ that come in masses go through levada.kube.Reflector, which costs a tenth per ev
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -13,7 +14,7 @@ import sys
 import time
 from collections import Counter as Tally
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from levada.operator.definitions import WATCHED
 from levada.operator.election import Leadership, WriteGate, leadership
 from levada.operator.metrics import Metrics, State
 from levada.operator.settings import OperatorSettings
+from levada.operator.shard import Shard, check_selector
 from levada.operator.store import Key
 from levada.resources.kinds import FLOW_RUNS, JOBS, PODS, Kind
 from levada.resources.names import ANNOTATION_RUN_UID, CONTAINER_NAME, ENV_CODE_DIR, ENV_ENTRYPOINT, LABEL_RUN
@@ -46,6 +48,21 @@ Keep = Callable[[dict[str, Any]], dict[str, Any]]
 STEADY_S: Final = 60.0
 
 
+@dataclass(slots=True)
+class Moments:
+    """What the parts of the process wait for.
+
+    known: it is clear which namespaces are served. started: everything has been listed, and we lead.
+    relist: kopf may have missed something.
+    """
+
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    relist: asyncio.Event = field(default_factory=asyncio.Event)
+    asked_to_stop: asyncio.Event = field(default_factory=asyncio.Event)
+    kopf_may_end: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = lambda: None) -> None:
     """Run until SIGTERM or SIGINT, or until a part of it fails; then all of it ends, and whoever started it starts it anew.
 
@@ -61,6 +78,8 @@ async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = la
         async with Client(
             connection, user_agent=USER_AGENT, on_request=metrics.on_request, before_write=gate.admit
         ) as client:
+            if settings.shard_selector:
+                await check_selector(client, settings.shard_selector)
             controller = Controller(client, settings, metrics=metrics)
             reflectors = make_reflectors(controller)
             metrics.observe_state(lambda: state_of(controller, reflectors))
@@ -88,37 +107,44 @@ async def _run_all(
 
     A standby has warm caches and idle workers: definitions are in the store, the reflectors hold back what they know.
     """
-    asked_to_stop, kopf_may_end = asyncio.Event(), asyncio.Event()
+    moments = Moments()
     parts: list[asyncio.Task[None]] = []
     try:
         async with asyncio.TaskGroup() as group:
             # Whatever task exists before kopf starts, kopf leaves alone when it stops; later ones it waits for, and then cancels.
             parts.extend((group.create_task(leader.run()), group.create_task(leader.watch())))
-            for name, reflector in reflectors.items():
-                parts.append(group.create_task(reflector.run(), name=name))
-            started = asyncio.Event()
+            if controller.settings.shard_selector:
+                shard = Shard(
+                    controller, controller.settings.shard_selector, resync_seconds=controller.settings.relist_s
+                )
+                moments.known = shard.known
+                parts.extend((group.create_task(shard.watch()), group.create_task(shard.run(reflectors.values()))))
+            else:
+                moments.known.set()
             parts.extend(
-                group.create_task(_once(started, controller.work), name=f"worker-{number}")
+                group.create_task(_once(moments.known, reflector.run), name=name)
+                for name, reflector in reflectors.items()
+            )
+            parts.extend(
+                group.create_task(_once(moments.started, controller.work), name=f"worker-{number}")
                 for number in range(controller.settings.workers)
             )
-            parts.append(group.create_task(_once(started, controller.schedules.watch_clock), name="clock"))
-            parts.append(group.create_task(_start_when_elected(leader, controller, reflectors, on_ready, started)))
-            group.create_task(_stop_in_order(asked_to_stop, parts, leader, kopf_may_end))
-            await run_kopf(controller, asked_to_stop, kopf_may_end)
+            parts.append(group.create_task(_once(moments.started, controller.schedules.watch_clock), name="clock"))
+            parts.append(group.create_task(_start_when_elected(leader, controller, reflectors, on_ready, moments)))
+            group.create_task(_stop_in_order(moments, parts, leader))
+            await run_kopf(controller, moments)
     finally:
         controller.queue.close()
 
 
-async def _stop_in_order(
-    asked: asyncio.Event, parts: list[asyncio.Task[None]], leader: Leadership, kopf_may_end: asyncio.Event
-) -> None:
+async def _stop_in_order(moments: Moments, parts: list[asyncio.Task[None]], leader: Leadership) -> None:
     """First whatever writes, then the lease, so that the next operator begins at once; kopf, which takes its time, last."""
-    await asked.wait()
+    await moments.asked_to_stop.wait()
     for part in parts:
         part.cancel()
     await asyncio.gather(*parts, return_exceptions=True)
     await leader.resign()
-    kopf_may_end.set()
+    moments.kopf_may_end.set()
 
 
 async def _once(started: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
@@ -131,27 +157,35 @@ async def _start_when_elected(
     controller: Controller,
     reflectors: dict[str, Reflector],
     on_ready: Callable[[], None],
-    started: asyncio.Event,
+    moments: Moments,
 ) -> None:
     """Let the workers begin when we lead and everything has been listed, then keep comparing with fresh lists."""
     await leader.elected.wait()
     for reflector in reflectors.values():
         reflector.resume()
-    await _list_definitions(controller)
     for reflector in reflectors.values():
         await reflector.synced.wait()
+    await _list_definitions(controller)
     controller.start()
     _calm_collector()
-    started.set()
+    moments.started.set()
     log.info(
         "watching %s: %d unfinished runs, %d deployments, %d flows",
-        ", ".join(controller.settings.namespaces) or "all namespaces",
+        ", ".join(controller.settings.namespaces) or controller.settings.shard_selector or "all namespaces",
         len(controller.store.runs), len(controller.store.deployments), len(controller.store.flows),
     )  # fmt: skip
     on_ready()
     while True:
-        await asyncio.sleep(controller.settings.relist_s)
+        await _wait(moments.relist, controller.settings.relist_s)
+        moments.relist.clear()
         await _list_definitions(controller)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Until the event, or so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _calm_collector() -> None:
@@ -196,6 +230,7 @@ def make_reflectors(controller: Controller) -> dict[str, Reflector]:
             field_selector=field_selector,
             resync_seconds=settings.relist_s,
             keep=keep,
+            wanted=lambda item: controller.serves(item["metadata"]["namespace"]),
             held=settings.election is not None,
         )
         for kind, on_change, label_selector, field_selector, keep in feeds
@@ -244,15 +279,15 @@ def _told_in(template: Any) -> dict[str, Any]:
 # --- kopf --------------------------------------------------------------------------------------------------------------
 
 
-async def run_kopf(controller: Controller, asked_to_stop: asyncio.Event, may_end: asyncio.Event) -> None:
-    """Kopf's part, until `may_end`. SIGTERM and SIGINT set `asked_to_stop`: what comes between the two is ours.
+async def run_kopf(controller: Controller, moments: Moments) -> None:
+    """Kopf's part, until `kopf_may_end`. SIGTERM and SIGINT set `asked_to_stop`: what comes between the two is ours.
 
     kopf gives up on errors that pass: a watch broken by a restarting etcd, a list refused while RBAC is being loaded. So it is
     started again; what it missed meanwhile, its own first list and ours report.
     """
     settings = controller.settings
     failures = 0
-    while not may_end.is_set():
+    while not moments.kopf_may_end.is_set():
         started_s = time.monotonic()
         try:
             ours = asyncio.all_tasks()
@@ -263,17 +298,17 @@ async def run_kopf(controller: Controller, asked_to_stop: asyncio.Event, may_end
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
                 liveness_endpoint=settings.liveness_url or None,
-                stop_flag=may_end,
+                stop_flag=moments.kopf_may_end,
             )
             for number in (signal.SIGTERM, signal.SIGINT):  # after kopf has set its own handlers
-                asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+                asyncio.get_running_loop().add_signal_handler(number, moments.asked_to_stop.set)
             await kopf.run_tasks(tasks, ignored=ours)
         except Exception as error:  # noqa: BLE001 - whatever stopped the watches, they must go on
             failures = 1 if time.monotonic() - started_s > STEADY_S else failures + 1
             delay_s = min(0.5 * 2.0 ** min(failures - 1, 10), 15.0)
             log.warning("kopf stopped (%s: %s); starting it again in %.1f s", type(error).__name__, error, delay_s)
-            await asyncio.sleep(delay_s)
-            await _list_definitions(controller)
+            await _wait(moments.kopf_may_end, delay_s)
+            moments.relist.set()
         else:
             return
 
@@ -346,7 +381,7 @@ def state_of(controller: Controller, reflectors: dict[str, Reflector]) -> State:
     return State(Tally(run.phase for run in runs), len(controller.queue), controller.queue.working, leftovers, ages)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _metrics_page(metrics: Metrics, address: str) -> Iterator[None]:
     """Serve the page while the block runs; an empty address serves none."""
     if not address:

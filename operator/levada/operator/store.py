@@ -289,9 +289,9 @@ class Store:
         self.schedules_of_deployment[Key(view.namespace, view.deployment)].add(key)
         return known is None or _differs(known, view)
 
-    def remove_schedule(self, key: Key) -> bool:
-        """A Schedule was deleted."""
-        view = self.schedules.remove(key)
+    def remove_schedule(self, key: Key, *, exists: bool = False) -> bool:
+        """A Schedule was deleted; `exists`: it is only not ours any more."""
+        view = self.schedules.remove(key, exists=exists)
         if view is None:
             return False
         self._drop(self.schedules_of_deployment, Key(view.namespace, view.deployment), key)
@@ -325,9 +325,9 @@ class Store:
             self._place_runs_of(key)
         return known is None or _differs(known, view)
 
-    def remove_deployment(self, key: Key) -> bool:
-        """A Deployment was deleted."""
-        view = self.deployments.remove(key)
+    def remove_deployment(self, key: Key, *, exists: bool = False) -> bool:
+        """A Deployment was deleted; `exists`: it is only not ours any more."""
+        view = self.deployments.remove(key, exists=exists)
         if view is None:
             return False
         self._drop(self.deployments_of_flow, Key(view.namespace, view.flow), key)

@@ -20,23 +20,27 @@ from levada.resources.names import (
 )
 
 Manifest = dict[str, Any]
+Rules = Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]]
 
 POLICY: Final = "levada-run-writes-its-own-status"
 OPERATOR_LEASE_ROLE: Final = "levada-operator-leases"
 POD_NAME_EXTRA: Final = "authentication.kubernetes.io/pod-name"
 READ: Final = ("get", "list", "watch")
 
-# (API group, resources, verbs) in every namespace: runs live where their owners put them.
-OPERATOR_RULES: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
+# (API group, resources, verbs) where runs live: in every namespace, or in those that the operator serves.
+OPERATOR_RULES: Final[Rules] = (
     (GROUP, tuple(kind.plural for kind in LEVADA_KINDS), READ),
     (GROUP, ("flowruns",), ("create",)),  # a tick's run
     (GROUP, tuple(f"{kind.plural}/status" for kind in LEVADA_KINDS), ("get", "patch", "update")),
     ("batch", ("jobs",), (*READ, "create", "patch", "delete")),
     ("", ("pods",), READ),
-    ("", ("nodes",), ("get",)),  # is the node of a silent pod still there?
     ("", ("configmaps",), ("get", "list", "create", "delete")),  # inline code, one immutable ConfigMap per version
     ("", ("events",), ("create", "patch")),
-    ("", ("namespaces",), READ),  # kopf: which namespaces to watch
+)
+# In the whole cluster, unless the operator is told its namespaces by name.
+OPERATOR_CLUSTER_RULES: Final[Rules] = (
+    ("", ("nodes",), ("get",)),  # is the node of a silent pod still there?
+    ("", ("namespaces",), READ),  # which namespaces there are, and which labels they have
     ("apiextensions.k8s.io", ("customresourcedefinitions",), READ),  # kopf: when the kinds are there
 )
 # In the operator's own namespace: leader election.
@@ -52,36 +56,46 @@ RUNNER_RULES: Final = (
 )
 
 
-def manifests(run_namespaces: Sequence[str]) -> list[Manifest]:
+def manifests(run_namespaces: Sequence[str], *, namespaced: bool = False) -> list[Manifest]:
     """Everything to apply beside the definitions, in an order that works for `kubectl apply`.
 
-    The namespaces of runs must exist; the operator's own is made.
+    The namespaces of runs must exist; the operator's own is made. `namespaced`: for `levada operator run --namespace …`,
+    which then needs no right outside of these namespaces and its own.
     """
     per_namespace = [manifest for namespace in run_namespaces for manifest in runner_manifests(namespace)]
-    return [*operator_manifests(), *per_namespace, *policy_manifests()]
+    rights = namespaced_manifests(run_namespaces) if namespaced else cluster_manifests()
+    return [*operator_manifests(), *rights, *per_namespace, *policy_manifests()]
 
 
 def operator_manifests() -> list[Manifest]:
-    """The operator's namespace, identity and rights."""
-    account = _subject(OPERATOR_SERVICE_ACCOUNT, OPERATOR_NAMESPACE)
+    """The operator's namespace and identity, and its right to stand for election there."""
     return [
         _manifest("v1", "Namespace", OPERATOR_NAMESPACE),
         _manifest("v1", "ServiceAccount", OPERATOR_SERVICE_ACCOUNT, OPERATOR_NAMESPACE),
-        _rbac("ClusterRole", OPERATOR_SERVICE_ACCOUNT, rules=_rules(OPERATOR_RULES)),
-        _rbac(
-            "ClusterRoleBinding",
-            OPERATOR_SERVICE_ACCOUNT,
-            roleRef=_role_ref("ClusterRole", OPERATOR_SERVICE_ACCOUNT),
-            subjects=[account],
-        ),
-        _rbac("Role", OPERATOR_LEASE_ROLE, OPERATOR_NAMESPACE, rules=_rules(OPERATOR_LEASE_RULES)),
-        _rbac(
-            "RoleBinding",
-            OPERATOR_LEASE_ROLE,
-            OPERATOR_NAMESPACE,
-            roleRef=_role_ref("Role", OPERATOR_LEASE_ROLE),
-            subjects=[account],
-        ),
+        *_granted("Role", OPERATOR_LEASE_ROLE, OPERATOR_LEASE_RULES, OPERATOR_NAMESPACE),
+    ]
+
+
+def cluster_manifests() -> list[Manifest]:
+    """The rights of an operator that serves every namespace, or those with a label."""
+    return _granted("ClusterRole", OPERATOR_SERVICE_ACCOUNT, (*OPERATOR_RULES, *OPERATOR_CLUSTER_RULES))
+
+
+def namespaced_manifests(run_namespaces: Sequence[str]) -> list[Manifest]:
+    """The rights of an operator that serves these namespaces and no other."""
+    return [
+        manifest
+        for namespace in run_namespaces
+        for manifest in _granted("Role", OPERATOR_SERVICE_ACCOUNT, OPERATOR_RULES, namespace)
+    ]
+
+
+def _granted(role: str, name: str, rules: Rules, namespace: str | None = None) -> list[Manifest]:
+    """A role for the operator and its binding."""
+    account = _subject(OPERATOR_SERVICE_ACCOUNT, OPERATOR_NAMESPACE)
+    return [
+        _rbac(role, name, namespace, rules=_rules(rules)),
+        _rbac(f"{role}Binding", name, namespace, roleRef=_role_ref(role, name), subjects=[account]),
     ]
 
 
@@ -160,7 +174,7 @@ def _rbac(kind: str, name: str, namespace: str | None = None, **rest: Any) -> Ma
     return _manifest("rbac.authorization.k8s.io/v1", kind, name, namespace, **rest)
 
 
-def _rules(table: Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> list[Manifest]:
+def _rules(table: Rules) -> list[Manifest]:
     return [
         {"apiGroups": [group], "resources": list(resources), "verbs": list(verbs)} for group, resources, verbs in table
     ]

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 
 import pytest
+from aiohttp import web
 
 from levada.kube import Reflector
 from levada.kube import reflector as reflector_module
@@ -185,3 +186,72 @@ async def test_a_missed_deletion_is_reported_with_what_was_kept(api, client, scr
     async with running(reflector):
         assert await recorder.until(2) == [("ADDED", "a", "5"), ("DELETED", "a", "5")]
     assert specs == [{"containers": ["large"]}, None]
+
+
+async def test_who_is_held_reports_what_is_there_when_it_may(api, client, scripted):
+    recorder = Recorder()
+    watch = scripted.streamed(
+        change(scripted, "MODIFIED", "a", 11), change(scripted, "DELETED", "b", 12), change(scripted, "ADDED", "c", 13),
+        hold=True,
+    )  # fmt: skip
+    api.on("GET", PATH, listing(10, ("a", 5), ("b", 6)), watch)
+    last_seen = asyncio.Event()
+
+    def keep(item):
+        if item["metadata"]["name"] == "c":
+            last_seen.set()
+        return item
+
+    reflector = Reflector(client, PODS, on_change=recorder, held=True, keep=keep)
+    async with running(reflector):
+        await asyncio.wait_for(last_seen.wait(), 5)
+        assert recorder.changes == []
+        reflector.resume()
+        assert recorder.changes == [("ADDED", "a", "11"), ("ADDED", "c", "13")]
+        reflector.resume()  # once is enough
+        assert len(recorder.changes) == 2
+
+
+async def test_what_is_not_wanted_is_neither_kept_nor_reported(api, client, scripted):
+    recorder, wanted = Recorder(), {"a"}
+    watch = scripted.streamed(
+        change(scripted, "ADDED", "other", 11), change(scripted, "DELETED", "other", 12), change(scripted, "MODIFIED", "a", 13),
+        hold=True,
+    )  # fmt: skip
+    api.on("GET", PATH, listing(10, ("a", 5), ("b", 6)), watch)
+    reflector = Reflector(client, PODS, on_change=recorder, wanted=lambda item: item["metadata"]["name"] in wanted)
+    async with running(reflector):
+        assert await recorder.until(2) == [("ADDED", "a", "5"), ("MODIFIED", "a", "13")]
+        wanted.clear()
+        reflector.let_go()
+        assert len(recorder.changes) == 2, "what is let go has not been deleted"
+        # It comes back with its namespace, in whatever version.
+        wanted.update({"a", "b"})
+        api.on("GET", "/api/v1/namespaces/home/pods", listing(20, ("a", 13), ("b", 6)))
+        await reflector.take_in("home")
+        assert recorder.changes[2:] == [("ADDED", "a", "13"), ("ADDED", "b", "6")]
+
+
+async def test_a_deletion_that_overtakes_the_list_of_a_namespace_counts(api, client, scripted):
+    recorder, deleted = Recorder(), asyncio.Event()
+
+    async def watch(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await deleted.wait()
+        await response.write(change(scripted, "DELETED", "a", 11))
+        await asyncio.sleep(30)
+        return response
+
+    async def slow_list(request):
+        deleted.set()
+        await recorder.until(1)
+        return web.json_response(listing(10, ("a", 5), ("b", 6)))
+
+    api.on("GET", PATH, listing(10), watch)
+    api.on("GET", "/api/v1/namespaces/home/pods", slow_list)
+    reflector = Reflector(client, PODS, on_change=recorder)
+    async with running(reflector):
+        await asyncio.wait_for(reflector.synced.wait(), 5)
+        await reflector.take_in("home")
+    assert recorder.changes == [("DELETED", "a", "11"), ("ADDED", "b", "6")]

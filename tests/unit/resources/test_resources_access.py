@@ -94,3 +94,24 @@ def test_the_order_works_for_apply():
 
 def test_without_run_namespaces_only_the_operator_and_the_policy_remain():
     assert {each["metadata"].get("namespace") for each in manifests([])} == {None, "levada-system"}
+
+
+def test_an_operator_of_some_namespaces_has_no_right_elsewhere():
+    given = manifests(["team-a", "team-b"], namespaced=True)
+    assert not [each for each in given if each["kind"].startswith("ClusterRole")]
+    homes = {
+        each["metadata"]["namespace"]
+        for each in given
+        if each["kind"] == "RoleBinding" and each["subjects"][0]["name"] == "levada-operator"
+    }
+    assert homes == {"team-a", "team-b", "levada-system"}
+    cluster = named("ClusterRole", "levada-operator")["rules"]
+    for namespace in ("team-a", "team-b"):
+        role = next(
+            each
+            for each in given
+            if each["kind"] == "Role"
+            and (each["metadata"]["name"], each["metadata"]["namespace"]) == ("levada-operator", namespace)
+        )
+        beyond = [rule["resources"] for rule in cluster if rule not in role["rules"]]
+        assert beyond == [["nodes"], ["namespaces"], ["customresourcedefinitions"]]
