@@ -97,13 +97,13 @@ class ResultStore:
         self.storage.write(path_of(key), packed(header, payload))
         return ResultRecord(key, value, header.created, header.expires_at, header.metadata)
 
-    def load(self, key: str) -> ResultRecord | None:
+    def load(self, key: str, *, even_expired: bool = False) -> ResultRecord | None:
         """What is kept under a key. None if there is nothing, if it has expired, or if it is damaged (with a warning).
 
         Raises:
             StorageError: the storage cannot be reached, or refuses.
         """
-        found = self._found(key)
+        found = self._found(key, even_expired=even_expired)
         if found is None:
             return None
         header, payload = found
@@ -122,7 +122,7 @@ class ResultStore:
         """
         return self._found(key) is not None
 
-    def _found(self, key: str) -> "tuple[Header, bytes] | None":
+    def _found(self, key: str, *, even_expired: bool = False) -> "tuple[Header, bytes] | None":
         """Header and payload of a whole record that has not expired."""
         try:
             data = self.storage.read(path_of(key))
@@ -135,7 +135,7 @@ class ResultStore:
         except SerializationError as error:
             self._warn(key, error)
             return None
-        expired = header.expires_at is not None and header.expires_at <= clock.now()
+        expired = not even_expired and header.expires_at is not None and header.expires_at <= clock.now()
         return None if expired else (header, payload)
 
     def _warn(self, key: str, error: Exception) -> None:

@@ -50,7 +50,7 @@ def test_a_person_lets_a_run_go_on(stack, kubectl, namespace):
     )
     command = f"kubectl -n {namespace} annotate flowrun release-1 levada.dev/resume-approval='<float>' --overwrite"
     assert command in waiting["message"]
-    assert waiting["phase"] == "Running"
+    assert (waiting["phase"], waiting["reason"]) == ("Paused", "WaitingForInput")
     kubectl(
         "-n", namespace, "annotate", "flowrun", "release-1", "levada.dev/resume-approval=fast"
     )  # no number: it waits on

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from levada.context import FLOW_RUN, TAGS
-from levada.engine import dependencies, threads
+from levada.engine import dependencies, resuming, threads
 from levada.engine.driving import run_here, run_here_async
 from levada.engine.lanes import DEFAULT_LANE, Lane
 from levada.engine.node import LOCK, Node
@@ -87,6 +87,8 @@ def create(
             flow_run.unfinished.add(run)
         if lane is not None or sources:
             run.report()
+    if scope.resume is not None:
+        resuming.number(run)
     return run
 
 

@@ -8,9 +8,10 @@ A value is kept before the run says Completed, so whoever sees that state can re
 
 import logging
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from levada.engine import clock, parameters
+from levada.engine import clock, parameters, resuming
+from levada.engine.machine import Recalled
 from levada.engine.tracebacks import summary
 from levada.exceptions import CacheKeyError, LevadaError, ResultMissing
 from levada.logging import emit
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from levada.engine.taskrun import TaskRun
     from levada.results import ResultStore
     from levada.tasks import Task
+
+
+DONE_BEFORE: Final = Recalled("done in an earlier attempt")
 
 
 class Stored(NamedTuple):
@@ -50,6 +54,8 @@ class Plan(NamedTuple):
     recalls: bool
     # Whether the user asked for it, so that a result that cannot be kept is an error.
     asked: bool
+    # Where a later attempt of the run looks for this very call, if the key above does not say it.
+    own_key: str | None = None
 
 
 def keeps(task: "Task[Any, Any]", flow_run: "FlowRun | None") -> bool:
@@ -96,9 +102,19 @@ def plan_for(run: "TaskRun") -> Plan | None:
         return None
     asked = task.persist_result is True or task.result_storage_key is not None
     key = _key_of(run, asked=asked or task.cache_policy is not None)
-    if key is None:
-        return Plan(store_for(task, flow_run), f"runs/{run.run_key}/{run.id}", recalls=False, asked=asked)
-    return Plan(store_for(task, flow_run), key, recalls=not task.refresh_cache, asked=asked)
+    store = store_for(task, flow_run)
+    if key is not None and is_enough(task):
+        return Plan(store, key, recalls=True, asked=asked)
+    own_key = resuming.name_of(run)
+    recalls = key is not None and not task.refresh_cache
+    return Plan(store, key or own_key or f"runs/{run.run_key}/{run.id}", recalls=recalls, asked=asked, own_key=own_key)
+
+
+def is_enough(task: "Task[Any, Any]") -> bool:
+    """Whether the cache key alone leads a later attempt to the result."""
+    if task.refresh_cache or task.cache_expiration is not None or task.result_storage_key is not None:
+        return False
+    return resuming.finds_itself(task.cache_policy)
 
 
 def _key_of(run: "TaskRun", *, asked: bool) -> str | None:
@@ -126,22 +142,28 @@ def _key_of(run: "TaskRun", *, asked: bool) -> str | None:
     return key
 
 
-def recall(run: "TaskRun", plan: Plan) -> tuple[bool, Any]:
-    """Whether there is a result under the plan's key, and the value.
+def recall(run: "TaskRun", plan: Plan) -> tuple[Recalled | None, Any]:
+    """What is there already, if anything: of this very call in an earlier attempt, or under the plan's key; and the value.
 
     Raises:
         LevadaError: the storage cannot be read, and the user asked for results to be kept there.
     """
-    if not plan.recalls:
-        return False, None
     try:
-        record = plan.store.load(plan.key)
+        if plan.own_key is not None and resuming.goes_on(run):
+            done = resuming.recalled(plan.store, plan.own_key)
+            if done is not None:
+                run.persisted = True
+                return DONE_BEFORE, done.value
+        record = plan.store.load(plan.key) if plan.recalls else None
     except LevadaError as error:
         if plan.asked:
             raise
         emit(logging.WARNING, run.id, f"results of earlier runs cannot be looked up: {summary(error)}")
-        return False, None
-    return (False, None) if record is None else (True, record.value)
+        return None, None
+    if record is None:
+        return None, None
+    run.persisted = plan.own_key is None and _is_found_again(run, plan)
+    return Recalled(), record.value
 
 
 def stage(run: "TaskRun", plan: Plan | None, value: Any) -> None:
@@ -167,14 +189,23 @@ def keep(run: "TaskRun", plan: Plan, value: Any) -> Any:
     """
     expiration = run.task.cache_expiration
     expires_at: datetime | None = None if expiration is None else clock.now() + expiration
+    metadata = resuming.metadata_of(run, plan.own_key)
     try:
-        plan.store.save(plan.key, value, expires_at=expires_at, metadata={"task": run.task.name, "run": run.run_key})
+        plan.store.save(plan.key, value, expires_at=expires_at, metadata=metadata)
+        if plan.own_key is not None and plan.own_key != plan.key:
+            resuming.point(plan.store, plan.own_key, plan.key)
     except LevadaError as error:
         if plan.asked:
             raise
         emit(logging.WARNING, run.id, f"the result is not kept: {summary(error)}")
         return value
+    run.persisted = _is_found_again(run, plan)
     return value if run.task.cache_result_in_memory else Stored(plan.store, plan.key)
+
+
+def _is_found_again(run: "TaskRun", plan: Plan) -> bool:
+    """Whether a later attempt finds what is kept by the plan."""
+    return run.scope.resume is not None and run.own_key != "" and resuming.outlives_pod(plan.store)
 
 
 def keep_of_flow(run: "FlowRun", value: Any) -> Any:

@@ -29,6 +29,7 @@ class TaskReport:
     message: str = ""
     cached: bool = False
     upstream: tuple[str, ...] = ()
+    persisted: bool = False
 
 
 class Reporter(Protocol):

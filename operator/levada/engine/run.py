@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from types import CoroutineType, FrameType
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from levada.context import FLOW_RUN, TAGS, TASK_RUN, FlowRunInfo
@@ -32,6 +32,7 @@ from levada.resources.phases import RunPhase, TaskState
 from levada.states import State, is_state_collection
 
 if TYPE_CHECKING:
+    from levada.engine.resuming import Resume
     from levada.flows import Flow
     from levada.results import ResultStore
 
@@ -95,7 +96,9 @@ class FlowRun(Node):
     @property
     def key(self) -> str:
         """For what is kept about it: an id that no flow run of another root run has."""
-        return self.id if self.parent is None else f"{self.scope.name}/{self.id}"
+        resume = self.scope.resume
+        root = self.scope.name if resume is None else resume.key
+        return root if self.parent is None else f"{root}/{self.id}"
 
     # What a flow run does as a node.
     def invoke(self) -> Any:
@@ -140,6 +143,8 @@ class FlowRun(Node):
         if self.position.attempt > 1 and self.parent is None:
             with LOCK:
                 self.scope.reset()
+                if self.scope.resume is not None:
+                    self.scope.resume = self.scope.resume._replace(goes_on=True)
         cancel = True
         try:
             yield
@@ -323,13 +328,19 @@ def _persists(flow: "Flow[Any, Any]", parent: FlowRun | None) -> bool:
     return persist_results()
 
 
-def new(flow: "Flow[Any, Any]", *, reporter: Reporter | None = None, run_name: str | None = None) -> FlowRun:
+def new(
+    flow: "Flow[Any, Any]",
+    *,
+    reporter: Reporter | None = None,
+    run_name: str | None = None,
+    resume: "Resume | None" = None,
+) -> FlowRun:
     """A flow run: the root of a run, or below the flow run around the caller."""
     prepare()
     parent = FLOW_RUN.get()
     if parent is None:
         name = run_name or f"{flow.slug}-{os.urandom(4).hex()}"
-        return FlowRun(name, name, flow, Scope(name, reporter or default_reporter()), None)
+        return FlowRun(name, name, flow, Scope(name, reporter or default_reporter(), resume), None)
     with LOCK:
         run_id = parent.scope.next_id(flow.slug)
     return FlowRun(run_id, run_name or run_id, flow, parent.scope, parent)
@@ -365,6 +376,7 @@ def run_flow(
     reporter: Reporter | None = None,
     run_name: str | None = None,
     handle_signals: bool = False,
+    resume: "Resume | None" = None,
 ) -> State[Any]:
     """Run a flow to its end, sync or async, and say how it ended. Never raises what the flow or a signal did to it.
 
@@ -373,12 +385,13 @@ def run_flow(
         parameters: values by name; they are validated.
         reporter: is told about every change. The log is written in any case.
         run_name: how the run is called in its log.
+        resume: where the results of its tasks lie that an earlier attempt of the run may have kept.
         handle_signals: in the main thread, let SIGTERM and SIGINT end the run as Cancelled.
 
     Raises:
         RuntimeError: an async flow, while an event loop runs in this thread; await the flow there.
     """
-    run = new(flow, reporter=reporter, run_name=run_name)
+    run = new(flow, reporter=reporter, run_name=run_name, resume=resume)
     signums = (signal.SIGTERM, signal.SIGINT) if handle_signals else ()
     try:
         if bind(run, parameters):
@@ -413,30 +426,8 @@ def _carry(run: FlowRun, signums: tuple[int, ...]) -> None:
 
 
 async def _carry_async(run: FlowRun, signums: tuple[int, ...]) -> None:
-    with cancelling(run, signums):
+    with signals.cancelling(run, signums):
         await run_here_async(run)
-
-
-@contextmanager
-def cancelling(run: FlowRun, signums: tuple[int, ...]) -> Iterator[None]:
-    """Let signals cancel the coroutine that carries a run.
-
-    Code of the flow itself that keeps the loop busy is interrupted at once; otherwise the loop cancels the coroutine when
-    it is its turn.
-    """
-    import asyncio
-
-    loop, carrier = asyncio.get_running_loop(), asyncio.current_task()
-    assert carrier is not None
-
-    def on_signal(signum: int, frame: FrameType | None) -> None:
-        run.interrupt = TerminationSignal(signum)
-        if asyncio.current_task(loop) is carrier:
-            raise run.interrupt
-        loop.call_soon_threadsafe(carrier.cancel)
-
-    with signals.handled_by(on_signal, *signums):
-        yield
 
 
 def default_signums(*signums: int) -> tuple[int, ...]:

@@ -10,26 +10,42 @@ from levada.logging import emit
 from levada.resources.phases import RunPhase, TaskState
 
 if TYPE_CHECKING:
+    from levada.engine.resuming import Resume
     from levada.engine.run import FlowRun
 
 
 class Scope:
     """One root run and everything below it."""
 
-    __slots__ = ("_key", "_mute", "_warned", "completed", "failed", "flow_runs", "indexes", "name", "reporter", "total")
+    __slots__ = (
+        "_key",
+        "_mute",
+        "_warned",
+        "alike",
+        "completed",
+        "failed",
+        "flow_runs",
+        "indexes",
+        "name",
+        "reporter",
+        "resume",
+        "total",
+    )
 
-    def __init__(self, name: str, reporter: Reporter | None = None) -> None:
+    def __init__(self, name: str, reporter: Reporter | None = None, resume: "Resume | None" = None) -> None:
         self.name = name
         self.reporter: Reporter = reporter if reporter is not None else NullReporter()
         self._mute = reporter is None or type(reporter) is NullReporter
         self._warned = False
         self._key = ""
+        self.resume = resume
         self.flow_runs: list[FlowRun] = []
         self.reset()
 
     def reset(self) -> None:
         """Start counting again: a flow that is tried again gives its task runs the same ids as before."""
         self.indexes: dict[str, int] = {}
+        self.alike: dict[str, int] = {}  # how many calls of one task with one set of arguments there were
         self.total = 0
         self.completed = 0
         self.failed = 0

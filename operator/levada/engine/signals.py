@@ -9,8 +9,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from levada.engine import lost
+
+if TYPE_CHECKING:
+    from levada.engine.run import FlowRun
 
 _AGAIN_SECONDS = 0.002
 
@@ -96,3 +100,25 @@ def handled_by(handler: Callable[[int, FrameType | None], None], *signums: int) 
 def raising(*signums: int) -> AbstractContextManager[None]:
     """Let these signals raise TerminationSignal in the main thread while the block runs."""
     return handled_by(_raise, *signums)
+
+
+@contextmanager
+def cancelling(run: "FlowRun", signums: tuple[int, ...]) -> Iterator[None]:
+    """Let signals cancel the coroutine that carries a run.
+
+    Code of the flow itself that keeps the loop busy is interrupted at once; otherwise the loop cancels the coroutine when
+    it is its turn.
+    """
+    import asyncio
+
+    loop, carrier = asyncio.get_running_loop(), asyncio.current_task()
+    assert carrier is not None
+
+    def on_signal(signum: int, frame: FrameType | None) -> None:
+        run.interrupt = TerminationSignal(signum)
+        if asyncio.current_task(loop) is carrier:
+            raise run.interrupt
+        loop.call_soon_threadsafe(carrier.cancel)
+
+    with handled_by(on_signal, *signums):
+        yield

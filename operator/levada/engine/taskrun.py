@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from levada.context import TASK_RUN, FlowRunInfo, TaskRunInfo
 from levada.engine import dependencies, outcome, prints
-from levada.engine.machine import START, Blocked, Effect, Event, Failure, Position, Recalled, Returned
+from levada.engine.machine import START, Blocked, Effect, Event, Failure, Position, Returned
 from levada.engine.node import LATE_PREFIX, LOCK, RETURNED, Node, value_of
 from levada.engine.reporter import TaskReport
 from levada.engine.scope import Scope
@@ -44,6 +44,8 @@ class TaskRun(Node):
         workers: who makes its calls, if not the thread that drives it.
         missing: how many of its sources have not ended.
         plan: how its result is kept.
+        own_key: under which key a later attempt looks for it; empty: it cannot; None: not known yet.
+        persisted: whether a later attempt finds its result.
     """
 
     __slots__ = (
@@ -53,6 +55,8 @@ class TaskRun(Node):
         "kwargs",
         "lane",
         "missing",
+        "own_key",
+        "persisted",
         "plan",
         "scope",
         "sources",
@@ -95,6 +99,8 @@ class TaskRun(Node):
         self.workers = workers
         self.missing = 0
         self.plan: Plan | None = None
+        self.own_key: str | None = None
+        self.persisted = False
         self._label = ""
 
     # What the outside may know.
@@ -139,10 +145,10 @@ class TaskRun(Node):
         try:
             self.take_name()
             self.plan = keeping.plan_for(self)
-            found, value = (False, None) if self.plan is None else keeping.recall(self, self.plan)
+            found, value = (None, None) if self.plan is None else keeping.recall(self, self.plan)
         except Exception as error:  # noqa: BLE001  the user's cache_key_fn, template or storage may raise anything
             return self.feed(Failure(summary(error), final=True), error=error)
-        return self.feed(Recalled(), value=value) if found else self.feed(START)
+        return self.feed(START) if found is None else self.feed(found, value=value)
 
     def take_name(self) -> None:
         """Make the name that people call it by, if the task says how.
@@ -324,6 +330,7 @@ class TaskRun(Node):
                     masked(position.message) if position.message else "",
                     self.cached,
                     self.upstream,
+                    self.persisted,
                 )
             )
 
@@ -346,7 +353,7 @@ class TaskRun(Node):
         state = position.state
         if state is TaskState.COMPLETED:
             if LOGGER.isEnabledFor(logging.INFO):
-                said = "Cached" if self.cached else f"Completed in {self._took()}"
+                said = position.message.capitalize() if self.cached else f"Completed in {self._took()}"
                 emit(logging.INFO, self.label, said)
         elif state in _BAD:
             label = "Timed out" if self.timed_out else state.value

@@ -18,6 +18,7 @@ from levada.states import State
 
 MAX_RESULT_CHARS: Final = 1024
 MAX_TERMINATION_BYTES: Final = 4096
+_SIGNALLED: Final = 126  # what a shell makes of commands that cannot start, and from 128 on of signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Outcome:
     interrupted: bool = False
     # For the log; part of the message as well.
     warning: str = ""
+    # What sys.exit() was given: a failurePolicy may know it.
+    exit_status: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", bounded(masked(self.message), MAX_MESSAGE_CHARS))
@@ -46,7 +49,7 @@ class Outcome:
         """0 if and only if the flow completed; that of a process ended by SIGTERM if it was stopped, which the operator reads."""
         if self.phase is RunPhase.COMPLETED:
             return 0
-        return 128 + signal.SIGTERM if self.interrupted else 1
+        return 128 + signal.SIGTERM if self.interrupted else self.exit_status
 
     def phase_of_run(self, *, cancelling: bool = False) -> RunPhase:
         """Return what the run becomes by this attempt's end. A run that is being cancelled gets no other attempt."""
@@ -77,8 +80,17 @@ def outcome_of(state: State[Any], *, stopped: str = "") -> Outcome:
         return Outcome(RunPhase.CRASHED, "FlowCrashed", message or _told(state.exception), worth_retrying=True)
     if isinstance(state.exception, ParameterError):
         return failed("InvalidParameters", str(state.exception))
-    reason = "SystemExit" if isinstance(state.exception, SystemExit) else "FlowFailed"
-    return Outcome(RunPhase.FAILED, reason, message or _told(state.exception), worth_retrying=True)
+    told = message or _told(state.exception)
+    if isinstance(state.exception, SystemExit):
+        status = exit_status_of(state.exception)
+        return Outcome(RunPhase.FAILED, "SystemExit", told, worth_retrying=True, exit_status=status)
+    return Outcome(RunPhase.FAILED, "FlowFailed", told, worth_retrying=True)
+
+
+def exit_status_of(error: SystemExit) -> int:
+    """The exit code of a flow that called sys.exit: its own, unless that means success, a signal, or nothing to a shell."""
+    code = error.code
+    return code if isinstance(code, int) and 0 < code < _SIGNALLED else 1
 
 
 def with_retry(outcome: Outcome, retries_left: int) -> Outcome:

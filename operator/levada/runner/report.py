@@ -39,6 +39,8 @@ from levada.runner.status import (
     judge,
     merge_patch,
     merged,
+    pause_fields,
+    resume_fields,
     start_fields,
     started_before,
 )
@@ -80,6 +82,7 @@ class ClusterReporter:
         self._told: deque[TaskReport] = deque()
         self._once: Json = start_fields(me)
         self._stages: Json = {}
+        self._paused = False
         # Used by one thread at a time: main before `start` and after the flusher has been joined, else the flusher.
         self._board = Board(archive.task if archive is not None else None)
         self._object: Json | None = None
@@ -106,7 +109,12 @@ class ClusterReporter:
         """Show what the flow says while it runs. Its end comes by `finish`, which knows more."""
         if is_terminal(phase):
             return
-        self._once["message"] = bounded(message, MAX_MESSAGE_CHARS) or None
+        told = bounded(message, MAX_MESSAGE_CHARS) or None
+        if phase is RunPhase.PAUSED or self._paused:
+            self._paused = phase is RunPhase.PAUSED
+            self._once.update(pause_fields(told) if self._paused else resume_fields(told))
+        else:
+            self._once["message"] = told
         self._changed.set()
 
     def artifact_created(self, artifact: Any) -> None:
@@ -221,7 +229,8 @@ class ClusterReporter:
         """Send what has changed."""
         if not self._may_send():
             return
-        once = dict(self._once)
+        # To a run that is to stop, its phase is the operator's.
+        once = dict(self._once) if self._standing is Standing.OURS else {}
         self._send(self._standing_fields() | once)
         for key, value in once.items():
             if self._once.get(key) is value:
@@ -258,7 +267,7 @@ class ClusterReporter:
     def _may_send(self) -> bool:
         """Look where we stand. The start is not reported to a run that is being cancelled."""
         self._look()
-        if self._standing is Standing.CANCEL:
+        if self._standing in {Standing.CANCEL, Standing.SUSPEND}:
             return self._greeted
         return self._standing is Standing.OURS
 
@@ -296,7 +305,7 @@ class ClusterReporter:
             if status is None
             else status | {key: shown.status.get(key) for key in ("phase", "attempt", "podName")}
         )
-        self._view = View(shown.resource_version, shown.cancel, known, shown.uid)
+        self._view = View(shown.resource_version, shown.cancel, known, shown.uid, shown.suspend)
 
     def _take_notes(self) -> None:
         while self._told:

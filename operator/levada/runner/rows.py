@@ -48,6 +48,7 @@ class Board:
         self._reports: dict[TaskState, dict[str, TaskReport]] = {state: {} for state in TaskState}
         self._state_of: dict[str, TaskState] = {}
         self._cached: set[str] = set()
+        self._persisted: set[str] = set()
         self._counts: dict[TaskState, int] = dict.fromkeys(TaskState, 0)
         # A row is made and measured once per report, not once per patch.
         self._made: dict[str, tuple[TaskReport, Row, int]] = {}
@@ -64,10 +65,11 @@ class Board:
         self._counts[report.state] += 1
         self._state_of[report.id] = report.state
         self._reports[report.state][report.id] = report
-        if report.cached:
-            self._cached.add(report.id)
-        else:
-            self._cached.discard(report.id)
+        for ids, said in ((self._cached, report.cached), (self._persisted, report.persisted)):
+            if said:
+                ids.add(report.id)
+            else:
+                ids.discard(report.id)
 
     def status(self, limit: Limit) -> dict[str, Any]:
         """Return the standing fields of the status, and fold what they no longer show."""
@@ -87,9 +89,9 @@ class Board:
         return f"{finished}/{len(self)}" if len(self) else None
 
     def counts(self) -> dict[str, int]:
-        """Every task once, by its state; `cached` says how many of the completed ones did not have to run."""
+        """Every task once, by its state; `cached` and `persisted` are of the completed ones."""
         by_state = {state.value.lower(): number for state, number in self._counts.items()}
-        return {"total": len(self), **by_state, "cached": len(self._cached)}
+        return {"total": len(self), **by_state, "cached": len(self._cached), "persisted": len(self._persisted)}
 
     def current_task(self) -> str | None:
         """Return the task that started last of those that run, and how many run beside it."""
@@ -151,5 +153,6 @@ def row_of(report: TaskReport) -> Row:
         "endTime": time_text(report.end_time),
         "message": bounded(report.message, MAX_MESSAGE_CHARS) or None,
         "cached": report.cached or None,
+        "persisted": report.persisted or None,
         "upstream": list(report.upstream[:MAX_UPSTREAM]) or None,
     }

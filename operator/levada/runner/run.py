@@ -21,6 +21,7 @@ from typing import Any, Final
 from levada.archive.layout import run_folder
 from levada.archive.record import record_of
 from levada.artifacts import plain
+from levada.engine.resuming import Resume
 from levada.engine.run import run_flow
 from levada.engine.tracebacks import summary
 from levada.logging import prepare as prepare_logging
@@ -199,7 +200,8 @@ class Attempt:
         except ValueError as error:
             return failed("InvalidParameters", str(error))
         try:
-            state = run_flow(flow, parameters, reporter=reporter, run_name=settings.run)
+            resume = Resume(settings.results_key, settings.goes_on) if settings.results_key else None
+            state = run_flow(flow, parameters, reporter=reporter, run_name=settings.run, resume=resume)
         finally:
             reporter.stage("userSeconds", time.perf_counter() - loaded)
         outcome = outcome_of(state, stopped=self._stop.why)

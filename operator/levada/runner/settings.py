@@ -43,6 +43,9 @@ class Settings:
     grace_seconds: float
     # URL of the storage; empty: nothing is archived.
     storage: str = ""
+    # Under which name the results of the run's tasks lie, and whether there may be some already.
+    results_key: str = ""
+    goes_on: bool = False
 
 
 def spread_order(env: MutableMapping[str, str]) -> None:
@@ -93,6 +96,8 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         created_at=_time(env, names.ENV_CREATED_AT),
         grace_seconds=float(_number(env, names.ENV_GRACE_SECONDS, default=30)),
         storage=env.get(names.ENV_STORAGE, ""),
+        results_key=env.get(names.ENV_RESULTS_KEY, ""),
+        goes_on=env.get(names.ENV_GOES_ON) == "true",
     )
 
 

@@ -40,6 +40,7 @@ class View:
     cancel: bool
     status: Json = field(default_factory=dict)
     uid: str = ""
+    suspend: bool = False
 
     @classmethod
     def of(cls, run: Mapping[str, Any]) -> "View":
@@ -49,6 +50,7 @@ class View:
             cancel=bool(run.get("spec", {}).get("cancel")),
             status=run.get("status") or {},
             uid=str(run["metadata"].get("uid", "")),
+            suspend=bool(run.get("spec", {}).get("suspend")),
         )
 
     @property
@@ -61,12 +63,19 @@ class View:
         """Whether somebody wants this run to end, and it has not yet."""
         return not is_terminal(self.phase) and (self.cancel or self.phase == RunPhase.CANCELLING)
 
+    @property
+    def suspending(self) -> bool:
+        """Whether somebody wants this attempt to stop and the run to go on later. What was begun is not taken back."""
+        stopping = self.phase == RunPhase.PAUSED and self.status.get("reason") == _SUSPENDING
+        return not is_terminal(self.phase) and (self.suspend or stopping)
+
 
 class Standing(Enum):
     """What this process may still do."""
 
     OURS = "run and report"
     CANCEL = "stop the flow, report it as cancelled"
+    SUSPEND = "stop the flow, which a later attempt goes on with; report no end but the flow's own"
     ENDED = "somebody else wrote the end: stop the flow, complete the task rows"
     LOST = "the run has moved on without this process: stop, write nothing"
 
@@ -90,6 +99,8 @@ def judge(view: View, me: Identity) -> tuple[Standing, str]:
         return Standing.ENDED, f"FlowRun {me.run} has already ended as {view.phase}."
     if view.cancelling:
         return Standing.CANCEL, f"FlowRun {me.run} is being cancelled."
+    if view.suspending:
+        return Standing.SUSPEND, f"FlowRun {me.run} is being suspended."
     return Standing.OURS, ""
 
 
@@ -99,14 +110,16 @@ def started_before(view: View, me: Identity) -> bool:
     The operator writes Running, too, when it has long heard nothing, but with a reason of its own.
     """
     return (
-        view.phase == RunPhase.RUNNING
-        and view.status.get("reason") == _RUNNING
+        (view.phase, view.status.get("reason")) in _STARTED
         and view.status.get("podName") == me.pod
         and view.status.get("startTime") != time_text(me.start_time)
     )
 
 
 _RUNNING: Final = "Running"
+_SUSPENDING: Final = "Suspending"
+WAITING_FOR_INPUT: Final = "WaitingForInput"
+_STARTED: Final = {(RunPhase.RUNNING, _RUNNING), (RunPhase.PAUSED, WAITING_FOR_INPUT)}
 
 
 def start_fields(me: Identity) -> Json:
@@ -122,6 +135,16 @@ def start_fields(me: Identity) -> Json:
         **({"archive": dict(me.archive)} if me.archive else {}),
         "conditions": [succeeded("Unknown", _RUNNING, "The flow is running.", me.start_time)],
     }
+
+
+def pause_fields(message: str | None) -> Json:
+    """The flow waits for a person, in its process."""
+    return {"phase": RunPhase.PAUSED.value, "reason": WAITING_FOR_INPUT, "message": message}
+
+
+def resume_fields(message: str | None) -> Json:
+    """The person has answered."""
+    return {"phase": RunPhase.RUNNING.value, "reason": _RUNNING, "message": message}
 
 
 def end_fields(outcome: Outcome, me: Identity, end: datetime, *, cancelling: bool) -> Json:

@@ -45,6 +45,7 @@ def test_a_file_has_a_line_for_each_change(tmp_path):
         "message": "again",
         "cached": False,
         "upstream": ["load-0"],
+        "persisted": False,
     }
     assert second == {"kind": "flow", "phase": "Completed", "message": "é"}
     assert third == {"kind": "artifact", "key": "report", "type": "markdown"}

@@ -439,6 +439,48 @@ def test_the_flow_speaks_while_it_runs(bench: Bench, fake: FakeApi) -> None:
     assert fake.history == ["Running", "Failed"]
 
 
+def test_a_flow_that_waits_for_a_person_shows_it(bench: Bench, fake: FakeApi) -> None:
+    bench.started()
+    bench.reporter.flow_changed(RunPhase.PAUSED, "Paused: say yes")
+    status = fake.until(lambda status: status["phase"] == "Paused")
+    assert (status["reason"], status["message"]) == ("WaitingForInput", "Paused: say yes")
+    bench.reporter.flow_changed(RunPhase.RUNNING, "resumed")
+    status = fake.until(lambda status: status["phase"] == "Running")
+    assert (status["reason"], status["message"]) == ("Running", "resumed")
+    assert bench.finish()
+    assert fake.history == ["Running", "Paused", "Running", "Completed"]
+
+
+def suspend(fake: FakeApi) -> None:
+    with fake.lock:
+        fake.run["spec"]["suspend"] = True
+        fake.write(phase="Paused", reason="Suspending")
+
+
+def test_a_suspended_run_tells_its_rows_and_no_end(bench: Bench, fake: FakeApi) -> None:
+    bench.started()
+    suspend(fake)
+    bench.reporter.flow_changed(RunPhase.PAUSED, "the flow may wait as well: the phase is the operator's now")
+    bench.task("a-0", "Completed")
+    fake.until(lambda status: "a-0" in status.get("tasks", {}))
+    assert not bench.finish(interrupted("SIGTERM"))
+    assert (fake.status["phase"], fake.status["reason"]) == ("Paused", "Suspending")
+    assert bench.lost == [], "SIGTERM ends the flow, with its grace"
+
+
+def test_a_run_that_was_faster_than_its_suspension_has_ended(bench: Bench, fake: FakeApi) -> None:
+    bench.started()
+    suspend(fake)
+    assert bench.finish(COMPLETED)
+    assert fake.status["phase"] == "Completed"
+
+
+def test_a_suspended_run_is_not_begun(bench: Bench, fake: FakeApi) -> None:
+    suspend(fake)
+    assert bench.greet() is Standing.SUSPEND
+    assert fake.status["phase"] == "Paused"
+
+
 def test_a_certificate_of_somebody_else_is_no_api_server(
     bench: Bench, identity: Path, certificate: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

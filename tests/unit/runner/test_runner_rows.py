@@ -12,7 +12,7 @@ from levada.runner.rows import Board, Limit, row_of
 T0 = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 FINE = {TaskState.COMPLETED, TaskState.SKIPPED}
 EMPTY = {
-    "total": 0, "pending": 0, "running": 0, "retrying": 0, "completed": 0, "cached": 0,
+    "total": 0, "pending": 0, "running": 0, "retrying": 0, "completed": 0, "cached": 0, "persisted": 0,
     "failed": 0, "cancelled": 0, "crashed": 0, "skipped": 0,
 }  # fmt: skip
 

@@ -24,11 +24,11 @@ T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ME = Identity("etl", 2, "etl-2-abcde", T0, uid="u")
 
 
-def view(*, cancel: bool = False, **status: object) -> View:
+def view(*, cancel: bool = False, suspend: bool = False, **status: object) -> View:
     return View.of(
         {
             "metadata": {"resourceVersion": "7", "uid": "u"},
-            "spec": {"cancel": cancel},
+            "spec": {"cancel": cancel, "suspend": suspend},
             "status": {"attempt": 2} | status,
         }
     )
@@ -54,6 +54,11 @@ def view(*, cancel: bool = False, **status: object) -> View:
         ("cancelled, the operator has not seen it", view(phase="Running", cancel=True), Standing.CANCEL, "cancelled"),
         ("deleted and created again", replace(view(phase="Pending"), uid="another"), Standing.LOST, "deleted"),
         ("cancelling", view(phase="Cancelling"), Standing.CANCEL, "cancelled"),
+        ("suspended, the operator has not seen it", view(phase="Running", suspend=True), Standing.SUSPEND, "suspended"),
+        ("suspending, and taken back", view(phase="Paused", reason="Suspending"), Standing.SUSPEND, "suspended"),
+        ("the flow waits for a person", view(phase="Paused", reason="WaitingForInput"), Standing.OURS, ""),
+        ("cancelled and suspended", view(phase="Paused", suspend=True, cancel=True), Standing.CANCEL, "cancelled"),
+        ("ended and suspended", view(phase="Completed", suspend=True), Standing.ENDED, "Completed"),
         ("an old attempt is lost, cancelled or not", view(phase="Cancelling", attempt=3), Standing.LOST, "attempt 3"),
     ],
 )
