@@ -233,13 +233,15 @@ async def steady(client: Client, rate: float, seconds: float, jobs: Watched, flo
     }
 
 
-def start_operator(cluster: Cluster, home: Path, profile: Path | None) -> subprocess.Popen:
+def operator_kubeconfig(cluster: Cluster, home: Path) -> Path:
+    """The operator's own identity and rights."""
     account = f"{names.OPERATOR_NAMESPACE}:{names.OPERATOR_SERVICE_ACCOUNT}"
-    kubeconfig = cluster.issue_kubeconfig(
-        home / "operator.kubeconfig",
-        f"system:serviceaccount:{account}",
-        ["system:serviceaccounts", f"system:serviceaccounts:{names.OPERATOR_NAMESPACE}"],
-    )
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{names.OPERATOR_NAMESPACE}"]
+    return cluster.issue_kubeconfig(home / "operator.kubeconfig", f"system:serviceaccount:{account}", groups)
+
+
+def start_operator(cluster: Cluster, home: Path, profile: Path | None) -> subprocess.Popen:
+    kubeconfig = operator_kubeconfig(cluster, home)
     profiler = ["-m", "cProfile", "-o", str(profile)] if profile else []
     with (home / "operator.log").open("wb") as log:
         return subprocess.Popen(

@@ -8,6 +8,7 @@ The proxy has the client's identity: it holds the kubeconfig, the client gets on
 
 import asyncio
 import json
+import logging
 import random
 import threading
 from collections import Counter
@@ -42,6 +43,7 @@ class FaultProxy:
     """Use through `running_proxy`. `share`: how many of all requests meet a fault; 0 lets everything pass."""
 
     def __init__(self, kubeconfig: Path, seed: int, share: float) -> None:
+        logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # it would print a trace for every planned cut
         self.share = share
         self.done: Counter[str] = Counter()
         self.url = ""
