@@ -9,14 +9,14 @@ from levada.resources import access
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("installed")]
 
 LEVADA = "levada.dev"
-PLURALS = ("flows", "deployments", "schedules", "flowruns", "workqueues", "blocks")
+PLURALS = ("flows", "deployments", "schedules", "flowruns", "workqueues", "blocks", "concurrencylimits")
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 READ = {"get", "list", "watch"}
 
 # (group, resource, subresource) -> the verbs that the operator has in any namespace. What is not listed it has not.
 OPERATOR = {
     **{(LEVADA, plural, ""): READ for plural in PLURALS},
-    (LEVADA, "flowruns", ""): READ | {"create"},
+    (LEVADA, "flowruns", ""): READ | {"create", "patch"},
     **{(LEVADA, plural, "status"): {"get", "patch", "update"} for plural in PLURALS},
     ("batch", "jobs", ""): READ | {"create", "patch", "delete"},
     ("", "pods", ""): READ,
@@ -46,6 +46,7 @@ RUNNER = {
     (LEVADA, "flowruns", ""): {"get"},
     (LEVADA, "flowruns", "status"): {"patch"},
     (LEVADA, "blocks", ""): {"get"},
+    (LEVADA, "concurrencylimits", ""): {"get"},
 }
 
 

@@ -27,6 +27,7 @@ EXAMPLES = {
     "Schedule": {"deploymentRef": {"name": "etl"}, "cron": "0 6 * * *", "timeZone": "Europe/Lisbon"},
     "FlowRun": {"deploymentRef": {"name": "etl"}, "parameters": {"x": [None, {"y": None}]}},
     "WorkQueue": {"concurrencyLimit": 5},
+    "ConcurrencyLimit": {"limit": 3, "slotDecayPerSecond": 0.5},
     "Block": {"type": "s3-bucket", "values": {"bucket": "b", "n": {"m": None}}, "secretRefs": {"key": {"name": "s", "key": "k"}}},
 }  # fmt: skip
 
@@ -114,7 +115,8 @@ def test_two_field_managers_share_a_deployment(kubectl, namespace):
         ("fdep", "NAME FLOW QUEUE PAUSED READY REASON AGE"),
         ("fsched", "NAME DEPLOYMENT CRON EVERY ZONE SUSPEND NEXT LAST READY AGE"),
         ("fr", "NAME PHASE TASKS NOW REASON DEPLOYMENT AGE"),
-        ("wq", "NAME LIMIT PRIORITY PAUSED AGE"),
+        ("wq", "NAME LIMIT PRIORITY PAUSED ACTIVE WAITING AGE"),
+        ("climit", "NAME LIMIT ACTIVE WAITING PER-SECOND AGE"),
         ("block", "NAME TYPE AGE"),
     ],
 )

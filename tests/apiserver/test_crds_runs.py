@@ -157,6 +157,7 @@ ONLY_CANCEL = "of its spec only cancel can change"
         ({"parameters": None}, ONLY_CANCEL),
         ({"retryOf": "x"}, "retryOf cannot change"),
         ({"scheduledTime": "2026-01-01T00:00:00Z"}, "scheduledTime cannot change"),
+        ({"priority": 3}, "priority cannot change"),
         ({"cancel": True, "retryOf": "x"}, "retryOf cannot change"),
     ],
 )

@@ -87,6 +87,10 @@ def run(
         float, typer.Option(help="Seconds after which a leader that cannot renew steps down.")
     ] = 8,
     retry_period: Annotated[float, typer.Option(help="Seconds between two renewals.")] = 2,
+    max_active_runs: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many runs may be active at a time, over all queues.", show_default="no limit"),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
 ) -> None:
     """Run the operator until it gets SIGTERM or Ctrl-C."""
@@ -119,6 +123,7 @@ def run(
         decide=replace(decide, allowed_storages=tuple(allow_storage)) if allow_storage else decide,
         writes_per_second=api_writes_per_second,
         election=election,
+        max_active_runs=max_active_runs,
     )
     asyncio.run(_serve(settings))
 

@@ -13,6 +13,7 @@ from levada.decide import parameters, rerun
 from levada.decide.diagnosis import UNEXPLAINED_WAITS, Blame, Diagnosis, diagnosis, why_ended, why_waiting
 from levada.decide.facts import FlowView, Pin, PodView, RunFacts
 from levada.decide.failure_policy import judged
+from levada.decide.kueue import REPORTED, WAITING_FOR_KUEUE, follow_kueue, is_evicted, waiting_for_kueue
 from levada.decide.manifest import Code, build_job, job_name
 from levada.decide.node_loss import ask_node, doubt
 from levada.decide.plan import NORMAL, NOTHING, WARNING, EventSpec, Plan, clip, phase_status
@@ -31,7 +32,10 @@ def start(facts: RunFacts, attempt: int) -> Plan:
     assert facts.deployment is not None
     run, deployment = facts.run, facts.deployment
     pin = run.pin if attempt > 1 and run.pin is not None else new_pin(facts.flow)
-    status = phase_status(facts.run, RunPhase.PENDING, "WaitingForPod", "The Job is being created.", now=facts.now)
+    kueue = facts.queue.view.local_queue if facts.queue.view is not None else ""
+    phase, reason = (RunPhase.QUEUED, WAITING_FOR_KUEUE) if kueue else (RunPhase.PENDING, "WaitingForPod")
+    message = waiting_for_kueue(kueue) if kueue else "The Job is being created."
+    status = phase_status(facts.run, phase, reason, message, now=facts.now)
     status |= {
         "attempt": attempt, "queue": deployment.queue, "flow": pin_status(pin), "admittedTime": stamp(facts.now),
     }  # fmt: skip
@@ -41,10 +45,7 @@ def start(facts: RunFacts, attempt: int) -> Plan:
         status["stages"] = {"queuedSeconds": queued}
     else:
         # What the earlier attempt reported is history, and rows that the new one does not write must not stay.
-        status |= dict.fromkeys(
-            ("podName", "nodeName", "startTime", "progress", "currentTask", "tasks", "taskCounts", "truncatedTasks",
-             "nextAttemptTime", "durationSeconds", "diagnosis")
-        )  # fmt: skip
+        status |= dict.fromkeys((*REPORTED, "nextAttemptTime", "durationSeconds", "diagnosis"))
     return Plan(
         status=status, create_job=_job(facts, attempt, pin), events=(_created(run.name, attempt, deployment.name),)
     )
@@ -85,6 +86,7 @@ def _job(facts: RunFacts, attempt: int, pin: Pin) -> dict[str, Any]:
         parameters=parameters.encoded(parameters.merged(facts.deployment, facts.run)),
         settings=facts.settings,
         now=facts.now,
+        queue=facts.queue.view,
     )
 
 
@@ -133,7 +135,7 @@ def find_end(facts: RunFacts) -> End | float | None:
             return None
         return End(now, diagnosis=why_ended(pod, job, now))
     if pod is not None:
-        return _end_of_pod(facts, pod)
+        return None if is_evicted(job, pod) else _end_of_pod(facts, pod)
     if job is None:
         if not _may_have_run(facts):
             return None
@@ -180,6 +182,8 @@ def watch(facts: RunFacts) -> Plan:
     pod = facts.pod
     if facts.job is None and pod is None:
         return ensure_job(facts)
+    if facts.job is not None and facts.job.kueue and (plan := follow_kueue(facts, facts.job)) is not None:
+        return plan
     if pod is not None and pod.running:
         lost = doubt(facts, pod) if pod.deletion_due_at is None else None
         return _note_running(facts, pod) if lost is None else _of_node(facts, lost)
@@ -226,9 +230,9 @@ def _wait_for_start(facts: RunFacts, pod: PodView | None) -> Plan:
         if not isinstance(lost, Plan) or lost.ask is not None:
             return _of_node(facts, lost)
     if until_s <= 0:
-        waited = round(seconds_between(facts.job.created_at if facts.job else None, facts.now))
+        waited = round(seconds_between(facts.job.pod_due_since if facts.job else None, facts.now))
         return conclude_with(facts, replace(why, summary=f"{why.summary} Waited {waited} s."))
-    since = facts.job.created_at if facts.job is not None else pending_since(facts.run)
+    since = facts.job.pod_due_since if facts.job is not None else pending_since(facts.run)
     note_after_s = settings.note_unexplained_after_s if why.category in UNEXPLAINED_WAITS else settings.note_after_s
     quiet_s = (since + timedelta(seconds=note_after_s) - facts.now).total_seconds()
     if quiet_s > 0:

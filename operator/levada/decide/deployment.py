@@ -101,7 +101,7 @@ def judge(facts: DeploymentFacts) -> Verdict:
     return template_verdict(deployment.notifications) or READY
 
 
-def decide_queue(queue: QueueView, now: datetime) -> ConditionPlan:
+def decide_queue(queue: QueueView, now: datetime, *, active: int, waiting: int) -> ConditionPlan:
     """A WorkQueue is always usable; the condition says that it has been seen, and whether it is paused."""
     limit = f"At most {queue.limit} runs at a time." if queue.limit is not None else "No limit."
     verdict = (
@@ -109,4 +109,5 @@ def decide_queue(queue: QueueView, now: datetime) -> ConditionPlan:
         if queue.paused
         else Verdict(ok=True, reason="Ready", message=limit)
     )
-    return ConditionPlan(*ready_patch(verdict, status=queue.status, generation=queue.generation, now=now))
+    counts = {"active": active, "waiting": waiting}
+    return ConditionPlan(*ready_patch(verdict, status=queue.status, generation=queue.generation, now=now, extra=counts))

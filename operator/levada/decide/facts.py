@@ -14,6 +14,9 @@ from levada.decide.schedule_rule import Rule
 from levada.resources.names import DEFAULT_QUEUE, RUNNER_SERVICE_ACCOUNT
 from levada.resources.phases import RunPhase
 
+# Deployment.spec.concurrency.policy
+QUEUE, SKIP, REPLACE = "Queue", "Skip", "Replace"
+
 
 @dataclass(frozen=True, slots=True)
 class Pin:
@@ -22,6 +25,21 @@ class Pin:
     name: str
     generation: int
     code_config_map: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotView:
+    """Slots of a ConcurrencyLimit that a task of a run waits for or holds, as the run's status has it."""
+
+    id: str
+    limit: str
+    occupy: int
+    attempt: int
+    state: str  # Waiting, Held or Refused
+    requested_at: datetime
+    granted_at: datetime | None = None
+    priority: int | None = None
+    rate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +61,7 @@ class RunView:
     from_scratch: bool = False
     results_key: str = ""  # inherited from the repeated run; empty: its own
     parameters_digest: str = ""
+    priority: int | None = None
     scheduled_at: datetime | None = None
     delay_s: float = 0.0
     prestart_s: int = 0
@@ -65,6 +84,7 @@ class RunView:
     completed_at: datetime | None = None
     succeeded: Mapping[str, Any] | None = None  # the condition of this name, as it stands
     other_conditions: tuple[Mapping[str, Any], ...] = ()  # the rest: who writes one writes them all
+    slots: tuple[SlotView, ...] = ()
 
     @property
     def due_at(self) -> datetime:
@@ -82,6 +102,11 @@ class RunView:
     def parked(self) -> bool:
         """Whether the run has stopped between two attempts and holds no slot: suspended, or queued again after that."""
         return self.phase in {RunPhase.PAUSED, RunPhase.QUEUED} and self.attempt > 0 and self.concluded
+
+    @property
+    def admitted(self) -> bool:
+        """Whether the run has been let in and not stopped since: it holds its place, also between two attempts."""
+        return self.attempt > 0 and not self.parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +132,22 @@ class JobView:
     message: str = ""
     entrypoint: str = ""
     code_dir: str = ""
+    kueue: bool = False  # Kueue says when it may have a pod: while it may not, the Job is suspended
+
+    @property
+    def pod_due_since(self) -> datetime:
+        """Since when a pod of it should be there."""
+        return self.started_at or self.created_at if self.kueue else self.created_at
+
+    @property
+    def waits_for_kueue(self) -> bool:
+        """Whether Kueue has not admitted it yet, or has taken its place away again."""
+        return self.kueue and not (self.verdict or self.deleting) and (self.suspended or self.started_at is None)
 
     @property
     def can_make_pods(self) -> bool:
         """Whether the Job controller may still start or keep a pod for it."""
-        return not (self.verdict or self.suspended or self.deleting)
+        return not (self.verdict or self.deleting) and (self.kueue or not self.suspended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +313,9 @@ class DeploymentView:
     storage: str = ""
     history: History = History()
     notifications: tuple[Notification, ...] = ()
+    priority: int = 0
+    concurrency_limit: int | None = None
+    concurrency_policy: str = QUEUE
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False
 
@@ -307,6 +346,23 @@ class QueueView:
     limit: int | None = None
     paused: bool = False
     priority: int = 0
+    local_queue: str = ""
+    workload_priority_class: str = ""
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """A ConcurrencyLimit. `full_at`: when all slots that turns have used up will have come back."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    limit: int
+    decay_per_s: float = 0.0
+    full_at: datetime | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -336,12 +392,45 @@ class ScheduleView:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """The places in one of the scopes with a limit (the operator, a queue, a Deployment), as one waiting run sees them."""
+
+    limit: int | None = None
+    held: int = 0  # by runs that have started or are about to, this one not among them
+    ahead: int = (
+        0  # runs that wait before this one. Where that is not counted: 0 for the first of those who could start, else 1
+    )
+    scarce: bool = False  # not everybody who waits could start: the order counts
+
+    @property
+    def full(self) -> bool:
+        """Whether the runs that have started leave no place."""
+        return self.limit is not None and self.held >= self.limit
+
+    @property
+    def taken(self) -> bool:
+        """Whether there is no place left for this run, after those who come before it."""
+        return self.limit is not None and self.held + self.ahead >= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Replaceable:
+    """A run that is active and has not been asked to stop."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class QueueFacts:
     """The queue as one waiting run sees it: derived from live runs at this moment, never counted up and down."""
 
     view: QueueView | None = None
-    holding: int = 0  # runs that hold a slot, this one not among them
-    ahead: int = 0  # waiting runs that come before this one
+    deployment: Room = Room()
+    queue: Room = Room()
+    operator: Room = Room()
+    # Runs of the Deployment that could make room for this one, the oldest first; for policy Replace.
+    replaceable: tuple[Replaceable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,5 +496,14 @@ class RunFacts:
     @property
     def pod(self) -> PodView | None:
         """The pod of the current attempt: a living one before one that is gone, then the newest."""
-        mine = [pod for pod in self.pods if pod.attempt == self.run.attempt]
+        mine = [
+            pod for pod in self.pods if pod.attempt == self.run.attempt and not self._is_of_an_earlier_admission(pod)
+        ]
         return max(mine, key=lambda pod: (not pod.gone, pod.created_at), default=None)
+
+    def _is_of_an_earlier_admission(self, pod: PodView) -> bool:
+        """Whether the pod is one that Kueue has evicted. The Job starts anew with each admission, and then gets a pod of its own."""
+        job = self.job
+        if job is None or not job.kueue or not pod.finished:
+            return False
+        return job.started_at is not None and not job.suspended and pod.created_at < job.started_at

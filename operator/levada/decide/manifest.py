@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from levada.decide.facts import DeploymentView, RunView, Settings
+from levada.decide.facts import DeploymentView, QueueView, RunView, Settings
 from levada.decide.rerun import own_key, repeats
 from levada.decide.retries import retries_left
 from levada.decide.times import stamp
@@ -59,8 +59,9 @@ def build_job(
     parameters: str,
     settings: Settings,
     now: datetime,
+    queue: QueueView | None = None,
 ) -> Manifest:
-    """The Job of an attempt."""
+    """The Job of an attempt. With a queue that Kueue serves it is created suspended, and Kueue starts it."""
     labels = _labels(run, deployment, code, attempt)
     annotations = {names.ANNOTATION_RUN_UID: run.uid}
     ours = {
@@ -72,13 +73,16 @@ def build_job(
     if deployment.timeout_s is not None:
         # The time for which the runner holds the flow back is not the flow's.
         spec["activeDeadlineSeconds"] = deployment.timeout_s + math.ceil(_early_s(run, now))
+    kueue = _kueue_labels(queue)
+    if kueue:
+        spec["suspend"] = True
     return {
         "apiVersion": JOBS.api_version,
         "kind": JOBS.kind,
         "metadata": {
             "name": job_name(run.name, attempt),
             "namespace": run.namespace,
-            "labels": labels,
+            "labels": labels | kueue,
             "annotations": annotations,
             "ownerReferences": [_owner(run)],
         },
@@ -101,6 +105,16 @@ def _labels(run: RunView, deployment: DeploymentView, code: Code, attempt: int) 
         names.LABEL_MANAGED_BY: names.MANAGED_BY,
     }
     return {**labels, names.LABEL_SCHEDULE: run.schedule} if run.schedule else labels
+
+
+def _kueue_labels(queue: QueueView | None) -> dict[str, str]:
+    """What makes Kueue take charge of the Job."""
+    if queue is None or not queue.local_queue:
+        return {}
+    labels = {names.LABEL_KUEUE_QUEUE: queue.local_queue}
+    if queue.workload_priority_class:
+        labels[names.LABEL_KUEUE_PRIORITY] = queue.workload_priority_class
+    return labels
 
 
 def _owner(run: RunView) -> Manifest:

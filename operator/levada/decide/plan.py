@@ -1,4 +1,4 @@
-"""What a decision asks for: data that operator/apply.py carries out, in this order: status, Job, stops, Events.
+"""What a decision asks for: data that operator/apply.py carries out, in this order: status, Job, stops, other runs, Events.
 
 The status is written before the Job is created (write-ahead), so whoever finds a Job finds its attempt on record.
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from levada.decide.facts import RunView
+from levada.decide.facts import Replaceable, RunView
 from levada.decide.times import stamp
 from levada.resources.names import MAX_MESSAGE_CHARS
 from levada.resources.phases import RunPhase, is_terminal
@@ -41,6 +41,8 @@ class Plan:
 
     status: merge patch of .status, on condition that the run is still the one that was looked at.
     stop_jobs: Jobs to suspend; the Job controller then ends their pods with SIGTERM and keeps the Job as evidence.
+    cancel_runs: other runs to cancel, because this one takes their place.
+    queued: the run could start, and stays in line for a slot. Any other run is in nobody's way.
     requeue_after_s: look again then even if nothing changes.
     ask: what has to be read first; such a plan asks for nothing else.
     announced: the Events of this plan tell the end of the run.
@@ -51,6 +53,8 @@ class Plan:
     create_job: Mapping[str, Any] | None = None
     stop_jobs: tuple[str, ...] = ()
     events: tuple[EventSpec, ...] = ()
+    cancel_runs: tuple[Replaceable, ...] = ()
+    queued: bool = False
     requeue_after_s: float | None = None
     ask: Ask | None = None
     announced: bool = False

@@ -4,10 +4,11 @@
 often as one likes; that is what makes a crash between two writes harmless.
 """
 
+from dataclasses import replace
 from typing import Final
 
 from levada.decide import parameters, rerun, suspension
-from levada.decide.admission import Wait, held_back, wait_for_slot, wait_for_time
+from levada.decide.admission import TurnedAway, Wait, admit, held_back, wait_for_earlier, wait_for_time
 from levada.decide.attempt import (
     End,
     conclude,
@@ -59,14 +60,27 @@ def _not_started(facts: RunFacts) -> Plan:
         return _problem(facts, problem)
     if facts.flow is None or not is_judged(facts.flow):
         return NOTHING  # its reconcile is on the way, and wakes the runs that wait for it
-    wait = wait_for_slot(facts)
-    if wait is not None:
-        return _waiting(facts, wait)
+    line = _line_up(facts)
+    if line is not None:
+        return line
     look = rerun.look_first(facts)
     if look is not None:
         return look
     problem = rerun.obstacle(facts)
     return _problem(facts, problem) if problem is not None else start(facts, 1)
+
+
+def _line_up(facts: RunFacts) -> Plan | None:
+    """What the limits say to a run that could start; None: it may."""
+    behind = wait_for_earlier(facts)
+    if behind is not None:
+        return _waiting(facts, behind)
+    answer = admit(facts)
+    if answer is None:
+        return None
+    if isinstance(answer, TurnedAway):
+        return Plan(status=phase_status(facts.run, answer.phase, answer.reason, answer.message, now=facts.now))
+    return replace(_waiting(facts, answer), queued=True, cancel_runs=answer.replaces)
 
 
 def _name_taken(facts: RunFacts) -> Problem | None:
@@ -115,9 +129,9 @@ def _between_attempts(facts: RunFacts) -> Plan:
     if run.parameters_digest not in {"", parameters.digest(run.parameters)}:
         return _problem(facts, _OTHER_PARAMETERS)
     if run.parked:
-        wait = wait_for_slot(facts)
-        if wait is not None:
-            return _waiting(facts, wait)
+        line = _line_up(facts)
+        if line is not None:
+            return line
     elif held_back(facts):
         return NOTHING
     if facts.foreign_job is not None:

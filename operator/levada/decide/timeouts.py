@@ -28,7 +28,7 @@ def pending_deadline(facts: RunFacts, *, patience_s: float | None = None) -> dat
     timeout_s = float(facts.deployment.pending_timeout_s) if facts.deployment is not None else 600.0
     if patience_s is not None:
         timeout_s = min(timeout_s, patience_s)
-    since = facts.job.created_at if facts.job is not None else pending_since(facts.run)
+    since = facts.job.pod_due_since if facts.job is not None else pending_since(facts.run)
     return since + timedelta(seconds=timeout_s)
 
 

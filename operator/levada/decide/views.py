@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from levada.decide.facts import (
+    QUEUE,
     BlockView,
     DeploymentView,
     FailureRule,
     FlowView,
     History,
     JobView,
+    LimitView,
     NodeView,
     Notification,
     Pin,
@@ -24,6 +26,7 @@ from levada.decide.facts import (
     RetryPolicy,
     RunView,
     ScheduleView,
+    SlotView,
 )
 from levada.decide.rerun import own_key
 from levada.decide.schedule_rule import Rule
@@ -39,6 +42,7 @@ from levada.resources.names import (
     ENV_ENTRYPOINT,
     ENV_ORDER,
     LABEL_ATTEMPT,
+    LABEL_KUEUE_QUEUE,
     LABEL_RUN,
     LABEL_SCHEDULE,
     RUNNER_SERVICE_ACCOUNT,
@@ -74,6 +78,7 @@ def run_view(obj: Object) -> RunView:
         from_scratch=bool(spec.get("fromScratch")),
         results_key=(status.get("rerun") or _EMPTY).get("key") or "",
         parameters_digest=status.get("parametersDigest") or "",
+        priority=spec.get("priority"),
         scheduled_at=parse(spec.get("scheduledTime")),
         delay_s=spec.get("delaySeconds") or 0.0,
         prestart_s=spec.get("prestartSeconds") or 0,
@@ -96,6 +101,7 @@ def run_view(obj: Object) -> RunView:
         completed_at=parse(status.get("completionTime")),
         succeeded=next((item for item in conditions if item.get("type") == "Succeeded"), None),
         other_conditions=tuple(item for item in conditions if item.get("type") != "Succeeded"),
+        slots=_slots(status.get("slots")),
     )
 
 
@@ -125,6 +131,7 @@ def job_view(obj: Object) -> JobView:
         message=verdict.get("message") or "",
         entrypoint=env.get(ENV_ENTRYPOINT, ""),
         code_dir=env.get(ENV_CODE_DIR, ""),
+        kueue=LABEL_KUEUE_QUEUE in labels,
     )
 
 
@@ -199,6 +206,7 @@ def deployment_view(obj: Object) -> DeploymentView:
     """A Deployment."""
     meta, spec = obj["metadata"], obj.get("spec") or _EMPTY
     infrastructure = spec.get("infrastructure") or _EMPTY
+    concurrency = spec.get("concurrency") or _EMPTY
     return DeploymentView(
         namespace=meta.get("namespace", ""),
         name=meta["name"],
@@ -222,6 +230,9 @@ def deployment_view(obj: Object) -> DeploymentView:
         storage=spec.get("storage") or "",
         history=_history(spec.get("history") or _EMPTY),
         notifications=tuple(_notification(each) for each in spec.get("notifications") or ()),
+        priority=spec.get("priority") or 0,
+        concurrency_limit=concurrency.get("limit"),
+        concurrency_policy=concurrency.get("policy") or QUEUE,
         status=obj.get("status") or _EMPTY,
         deleting="deletionTimestamp" in meta,
     )
@@ -266,7 +277,25 @@ def queue_view(obj: Object) -> QueueView:
         limit=spec.get("concurrencyLimit"),
         paused=bool(spec.get("paused")),
         priority=spec.get("priority") or 0,
+        local_queue=spec.get("localQueue") or "",
+        workload_priority_class=spec.get("workloadPriorityClass") or "",
         status=obj.get("status") or _EMPTY,
+    )
+
+
+def limit_view(obj: Object) -> LimitView:
+    """A ConcurrencyLimit."""
+    meta, spec, status = obj["metadata"], obj.get("spec") or _EMPTY, obj.get("status") or _EMPTY
+    return LimitView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        generation=meta.get("generation", 1),
+        limit=spec.get("limit") or 0,
+        decay_per_s=float(spec.get("slotDecayPerSecond") or 0.0),
+        full_at=parse(status.get("fullAt")),
+        status=status,
     )
 
 
@@ -328,6 +357,26 @@ def controller_uid(obj: Object) -> str:
     """The uid of the object's controller, or nothing."""
     owners = obj["metadata"].get("ownerReferences") or ()
     return next((str(owner.get("uid") or "") for owner in owners if owner.get("controller")), "")
+
+
+def _slots(entries: Any) -> tuple[SlotView, ...]:
+    """What the run's tasks hold or wait for. The run writes it: the schema has checked it, nobody else."""
+    if not entries:
+        return ()
+    return tuple(
+        SlotView(
+            id=name,
+            limit=entry.get("limit") or "",
+            occupy=entry.get("occupy") or 1,
+            attempt=entry.get("attempt") or 0,
+            state=entry.get("state") or "",
+            requested_at=parse(entry.get("requestedTime")) or _EPOCH,
+            granted_at=parse(entry.get("grantedTime")),
+            priority=entry.get("priority"),
+            rate=bool(entry.get("rate")),
+        )
+        for name, entry in entries.items()
+    )
 
 
 def _created(meta: Object) -> datetime:

@@ -1,16 +1,16 @@
-"""From a plan to API calls, in the order that makes a crash between any two harmless: status, Job, stops, Events.
+"""From a plan to API calls, in the order that makes a crash between any two harmless: status, Job, stops, other runs, Events.
 
 Every write says what it believes (resource version, uid), so a decision made from old facts is refused, not carried out.
 """
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from levada.decide.facts import JobView, RunView
-from levada.decide.plan import EventSpec, Plan
+from levada.decide.facts import JobView, Replaceable, RunView
+from levada.decide.plan import NORMAL, EventSpec, Plan
 from levada.decide.views import controller_uid, job_view, run_view
 from levada.kube import AlreadyExists, ApiError, Client, Conflict, ConnectionLost, NotFound, ServerError
 from levada.operator.events import About, event_body
@@ -35,6 +35,7 @@ class Answers:
 
     run: RunView | None = None
     jobs: tuple[JobView, ...] = ()
+    others: tuple[RunView, ...] = ()
     created: bool = False
 
 
@@ -52,6 +53,10 @@ async def apply_run(client: Client, run: RunView, plan: Plan, answers: Answers, 
         stopped = await _stop_job(client, run, name)
         if stopped is not None:
             answers.jobs += (stopped,)
+    for other in plan.cancel_runs:
+        cancelled = await _cancel_run(client, run, other, now=now)
+        if cancelled is not None:
+            answers.others += (cancelled,)
     await write_events(client, About(FLOW_RUNS, run.namespace, run.name, run.uid), plan.events, now=now)
 
 
@@ -91,11 +96,31 @@ async def _create_job(client: Client, run: RunView, manifest: Mapping[str, Any])
 
 
 async def _stop_job(client: Client, run: RunView, name: str) -> JobView | None:
-    """Suspend a Job: its controller ends the pods and keeps the Job. None: it is gone."""
+    """Suspend a Job: its controller ends the pods and keeps the Job. None: it is gone.
+
+    One that Kueue has in charge is deleted then: Kueue would start it again.
+    """
     try:
-        return job_view(await client.patch(JOBS, name, {"spec": {"suspend": True}}, run.namespace))
+        job = job_view(await client.patch(JOBS, name, {"spec": {"suspend": True}}, run.namespace))
+        if job.kueue:
+            await client.delete(JOBS, name, run.namespace, uid=job.uid)
+            return replace(job, deleting=True)
     except NotFound:
         return None
+    else:
+        return job
+
+
+async def _cancel_run(client: Client, run: RunView, other: Replaceable, *, now: datetime) -> RunView | None:
+    """Ask another run to stop, for this one. None: it is gone, or another one has its name."""
+    body = {"metadata": {"uid": other.uid}, "spec": {"cancel": True}}
+    try:
+        answer = await client.patch(FLOW_RUNS, other.name, body, run.namespace, field_manager=FIELD_MANAGER_OPERATOR)
+    except (Conflict, NotFound):
+        return None
+    why = EventSpec(NORMAL, "Replaced", f"Asked to stop: run {run.name} takes its place.", f"replaced-{run.name}")
+    await write_events(client, About(FLOW_RUNS, run.namespace, other.name, other.uid), (why,), now=now)
+    return run_view(answer)
 
 
 async def write_events(client: Client, about: About, specs: Iterable[EventSpec], *, now: datetime) -> None:

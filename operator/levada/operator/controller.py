@@ -21,17 +21,20 @@ from levada.operator.asking import answered
 from levada.operator.definitions import Definitions
 from levada.operator.gather import run_facts
 from levada.operator.metrics import Metrics
+from levada.operator.queues import Queues
 from levada.operator.schedules import Schedules
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key, Store
 from levada.operator.workqueue import WorkQueue
-from levada.resources.kinds import FLOW_RUNS
+from levada.resources.kinds import FLOW_RUNS, WORK_QUEUES
 from levada.resources.phases import RunPhase, is_terminal
 
 log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
 
 RUN: Final = FLOW_RUNS.kind
+# How long the counts of a queue may wait to be looked at: changes come in crowds.
+COUNTS_AFTER_S: Final = 1.0
 
 Reconcile = Callable[["Key"], Awaitable[float | None]]
 """Brings one object to where it should be; the answer is the seconds until the next look, if one is due."""
@@ -65,7 +68,7 @@ class Controller:
     ) -> None:
         self.client = client
         self.settings = settings
-        self.store = Store()
+        self.store = Store(max_active_runs=settings.max_active_runs)
         self.queue: WorkQueue[Work] = WorkQueue()
         self.metrics = metrics or Metrics()
         self.now = now
@@ -78,6 +81,7 @@ class Controller:
         self.run_listeners: list[RunListener] = []
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)
+        self.queues = Queues(self)
         self._stale: set[Key] = set()  # runs to be read from the API before they are decided about
 
     # --- changes ------------------------------------------------------------------------------------------------------
@@ -122,13 +126,11 @@ class Controller:
         key = Key(view.namespace, view.name)
         if not self.serves(key.namespace):
             return
-        seat = self.store.seat(key)
         known = self.store.runs.get(key)
         if self.store.put_run(view):
             self.enqueue(RUN, key)
             self._tell(known, view)
-        if seat is not None and self.store.seat(key) != seat:
-            self.wake_queue(seat[0])
+        self.wake_startable()
 
     def _tell(self, before: RunView | None, after: RunView | None) -> None:
         for listener in self.run_listeners:
@@ -145,12 +147,16 @@ class Controller:
         """Have an object looked at."""
         self.queue.add(Work(kind, key))
 
-    def wake_queue(self, queue: Key) -> None:
-        """A slot of the queue may be free: look at the runs that come next."""
-        view = self.store.queues.get(queue)
-        if view is not None and view.limit is not None:
-            for key in self.store.next_waiting(queue, view.limit - self.store.holding(queue)):
-                self.enqueue(RUN, key)
+    def wake_startable(self) -> None:
+        """Places or limits have changed: look at the runs that can start now, and in a while at the counts of their queues."""
+        if not self.started:
+            return  # what holds a place may not have been listed yet
+        line = self.store.line
+        for key in line.to_look_at():
+            self.enqueue(RUN, key)
+        for queue in line.take_changed():
+            if self.store.queues.get(queue) is not None:
+                self.queue.add_after(Work(WORK_QUEUES.kind, queue), COUNTS_AFTER_S)
 
     def wake_runs(self, keys: Iterable[Key]) -> None:
         """What these runs wait for has changed."""
@@ -183,6 +189,7 @@ class Controller:
                 del self.store.pods[key]
         for key in filter(chosen, self.store.runs):
             self.enqueue(RUN, key)
+        self.wake_startable()
 
     def let_go(self, namespace: str) -> None:
         """The namespace is somebody else's now. Nothing in it has ended; it is only forgotten."""
@@ -194,6 +201,7 @@ class Controller:
                 kept.pop(key)
         self._stale = {key for key in self._stale if key.namespace != namespace}
         self.definitions.let_go(namespace)
+        self.wake_startable()
 
     def _judge_strangers(self, key: Key) -> None:
         """Jobs without an unfinished run. Most are history; one that is still open may need to be stopped."""
@@ -250,13 +258,19 @@ class Controller:
         if key in self._stale or (self.store.runs.get(key) is None and key in self.store.jobs):
             await self._refresh(key)
         now = self.now()
+        self.store.line.call_back(key)
+        self.store.place(key)
         facts = run_facts(self.store, key, now=now, settings=self.settings.decide)
         if facts is None:
             return None
         plan = decide_run(facts)
+        if not facts.run.admitted:
+            self._take_place(key, plan)
         if plan.ask is not None:
             facts = await answered(self.client, facts, plan.ask)
             plan = decide_run(facts)
+            if not facts.run.admitted:
+                self._take_place(key, plan)
         await self._carry_out(key, facts.run, plan, now)
         if plan.announced:
             self.store.announced.add(facts.run.uid)
@@ -281,20 +295,26 @@ class Controller:
 
     def forget_run(self, key: Key) -> None:
         """The run does not exist any more."""
-        seat = self.store.seat(key)
         known = self.store.remove_run(key)
         if known is not None:
             self._tell(known, None)
         self.store.jobs.pop(key, None)
         self.store.pods.pop(key, None)
-        if seat is not None:
-            self.wake_queue(seat[0])
+        self.wake_startable()
+
+    def _take_place(self, key: Key, plan: Plan) -> None:
+        """What a decision about a run that has not started means for those who wait. Before the first write, so nobody decides in between."""
+        line = self.store.line
+        if plan.create_job is not None or plan.ask is not None:
+            line.claim(key)  # also while a question about it is under way
+        elif not plan.queued:
+            line.set_aside(key)
+        elif line.is_claimed(key):
+            line.leave(key)  # an earlier decision was not carried out, and is not repeated
+            self.store.place(key)
+        self.wake_startable()
 
     async def _carry_out(self, key: Key, run: RunView, plan: Plan, now: datetime) -> None:
-        admits = plan.create_job is not None and (run.attempt == 0 or run.parked)
-        seat = self.store.seat(key)
-        if admits and seat is not None:
-            self.store.claim(key, seat[0])
         answers = Answers()
         try:
             await apply_run(self.client, run, plan, answers, now=now)
@@ -305,19 +325,22 @@ class Controller:
             # Somebody else was faster, or the answer is lost: decide again, from what there is then.
             self._take(answers)
             self._stale.add(key)
-            if isinstance(error, Conflict | Invalid | NotFound):
-                self.store.release(key)  # certainly not written. Otherwise the claim stays until a read has told
+            if isinstance(error, Conflict | Invalid | NotFound) and self.store.line.is_claimed(key):
+                # Certainly not written. Otherwise the place stays claimed until a read has told.
+                self.store.line.set_aside(key)
+                self.wake_startable()
             raise
         else:
             self._take(answers)
             if answers.created and run.attempt == 0:
-                due = max(run.created_at, run.scheduled_at or run.created_at)
-                self.metrics.start_latency.observe(max(0.0, (self.now() - due).total_seconds()))
+                self.metrics.start_latency.observe(max(0.0, (self.now() - run.due_at).total_seconds()))
 
     def _take(self, answers: Answers) -> None:
         """Our own writes are news like any other, only sooner."""
         for job in answers.jobs:
             self.store.put_job(job)
+        for other in answers.others:
+            self.take_run(other)
         if answers.run is not None:
             if is_terminal(answers.run.phase):
                 self.metrics.runs_finished.labels(answers.run.phase).inc()

@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from levada.decide.deployment import decide_deployment, decide_queue
+from levada.decide.deployment import decide_deployment
 from levada.decide.facts import DeploymentView, FlowView, RunView
 from levada.decide.flow import FlowFacts, FlowPlan, Revision, decide_flow
 from levada.decide.manifest import Code, build_job
@@ -47,9 +47,8 @@ class Definitions:
         for kind, judge in (
             (FLOWS, self._flow),
             (DEPLOYMENTS, self._deployment),
-            (WORK_QUEUES, self._queue),
         ):
-            controller.reconcilers[kind.kind] = self._judging(kind, judge)
+            controller.reconcilers[kind.kind] = self.judging(kind, judge)
 
     # --- changes ------------------------------------------------------------------------------------------------------
 
@@ -63,13 +62,14 @@ class Definitions:
         changed = self._remove(kind, key, body) if change == "DELETED" else self._put(kind, body)
         if changed:
             self._c.enqueue(kind.kind, key)
+            self._c.wake_startable()
 
     def _put(self, kind: Kind, body: Object) -> bool:
         store = self._c.store
         if kind == FLOWS:
             return _put(store.flows, flow_view(body))
         if kind == WORK_QUEUES:
-            return _put(store.queues, queue_view(body))
+            return store.put_queue(queue_view(body))
         if kind == SCHEDULES:
             return store.put_schedule(schedule_view(body))
         return store.put_deployment(deployment_view(body))
@@ -84,6 +84,8 @@ class Definitions:
             return store.remove_deployment(key, exists=exists)
         if kind == SCHEDULES:
             return store.remove_schedule(key, exists=exists)
+        if kind == WORK_QUEUES:
+            return store.remove_queue(key, exists=exists)
         return self._table(kind).remove(key, exists=exists) is not None
 
     def _table(self, kind: Kind) -> Table[Any]:
@@ -137,7 +139,7 @@ class Definitions:
 
     # --- reconcile ----------------------------------------------------------------------------------------------------
 
-    def _judging(
+    def judging(
         self, kind: Kind, judge: Callable[[Key], Awaitable[float | None]]
     ) -> Callable[[Key], Awaitable[float | None]]:
         """The reconciler of one kind."""
@@ -207,7 +209,7 @@ class Definitions:
             with contextlib.suppress(AlreadyExists):  # named after its content: what is there is what is wanted
                 await client.create(CONFIG_MAPS, dict(plan.create_config_map), flow.namespace)
         if plan.status is not None:
-            body = await self._write(FLOWS, flow, plan.status)
+            body = await self.write(FLOWS, flow, plan.status)
             _put(self._c.store.flows, flow_view(body))
         await write_events(client, About(FLOWS, flow.namespace, flow.name, flow.uid), plan.events, now=self._c.now())
         for name in plan.delete_config_maps:
@@ -227,14 +229,13 @@ class Definitions:
         deployment = store.deployments.get(key)
         if deployment is None:
             return None
-        self._c.wake_queue(Key(key.namespace, deployment.queue))
         await self._dry_run(key, deployment)
         facts = deployment_facts(store, key, now=self._c.now(), settings=self._c.settings.decide)
         if facts is None:
             return None
         plan = decide_deployment(facts)
         if plan.status is not None:
-            store.put_deployment(deployment_view(await self._write(DEPLOYMENTS, deployment, plan.status)))
+            store.put_deployment(deployment_view(await self.write(DEPLOYMENTS, deployment, plan.status)))
         await write_events(
             self._c.client, About(DEPLOYMENTS, key.namespace, key.name, deployment.uid), plan.events, now=self._c.now()
         )
@@ -270,19 +271,7 @@ class Definitions:
                 refusal = error.message
         store.refused[key] = (deployment.uid, deployment.generation, refusal)
 
-    async def _queue(self, key: Key) -> float | None:
-        store = self._c.store
-        for run in [*store.all_waiting(key), *store.holders(key)]:
-            self._c.wake_runs((run,))
-        queue = store.queues.get(key)
-        if queue is None:
-            return None
-        plan = decide_queue(queue, self._c.now())
-        if plan.status is not None:
-            _put(store.queues, queue_view(await self._write(WORK_QUEUES, queue, plan.status)))
-        return None
-
-    async def _write(self, kind: Kind, view: Any, status: Mapping[str, Any]) -> Object:
+    async def write(self, kind: Kind, view: Any, status: Mapping[str, Any]) -> Object:
         return await patch_status(
             self._c.client,
             kind,

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from levada.decide.deployment import DeploymentFacts
-from levada.decide.facts import JobView, QueueFacts, RunFacts, RunView, Settings
+from levada.decide.facts import REPLACE, DeploymentView, JobView, QueueFacts, RunFacts, RunView, Settings
 from levada.decide.manifest import job_name
 from levada.operator.store import Key, Store
 
@@ -29,7 +29,7 @@ def run_facts(store: Store, key: Key, *, now: datetime, settings: Settings) -> R
         deployment=deployment,
         flow=flow,
         signature=code[2].signature if known_code and code is not None else None,
-        queue=_queue_facts(store, key, run, deployment.queue if deployment is not None else ""),
+        queue=_queue_facts(store, key, run, deployment),
         job_seen=store.job_seen(run),
         foreign_job=_foreign_job(run, jobs),
         announced=run.uid in store.announced,
@@ -43,13 +43,15 @@ def _foreign_job(run: RunView, jobs: tuple[JobView, ...]) -> JobView | None:
     return next((job for job in jobs if job.name == wanted and job.owner_uid != run.uid), None)
 
 
-def _queue_facts(store: Store, key: Key, run: RunView, queue_name: str) -> QueueFacts:
-    queue = Key(run.namespace, queue_name or run.queue)
+def _queue_facts(store: Store, key: Key, run: RunView, deployment: DeploymentView | None) -> QueueFacts:
+    queue = Key(run.namespace, deployment.queue if deployment is not None else run.queue)
     view = store.queues.get(queue)
-    if view is None or view.limit is None or (run.attempt > 0 and not run.parked):
+    if run.admitted or deployment is None:
         return QueueFacts(view=view)
-    ahead = 0 if store.is_claimed(key) else store.ahead(key)
-    return QueueFacts(view=view, holding=store.holding(queue, but=key), ahead=ahead)
+    mine, of_queue, of_operator = store.line.rooms(key)
+    replaces = mine.taken and deployment.concurrency_policy == REPLACE
+    replaceable = store.replaceable(Key(run.namespace, run.deployment)) if replaces else ()
+    return QueueFacts(view=view, deployment=mine, queue=of_queue, operator=of_operator, replaceable=replaceable)
 
 
 def deployment_facts(store: Store, key: Key, *, now: datetime, settings: Settings) -> DeploymentFacts | None:

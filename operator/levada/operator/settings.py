@@ -25,6 +25,7 @@ class OperatorSettings:
     workers: reconciles at a time. Each holds a TLS connection (some 0.4 MiB); a dozen keeps a small API server busy.
     election: how to stand for leader election; None: this is the only operator, and it leads.
     writes_per_second: a limit on API writes, twice as many at once; 0 for none. The API server's own fairness comes on top.
+    max_active_runs: how many runs may be active at a time, over all queues; None: as many as their queues let.
     relist_s: how often everything is listed again and compared, for what a broken watch may have missed.
     """
 
@@ -38,6 +39,7 @@ class OperatorSettings:
     election: ElectionSettings | None = None
     writes_per_second: float = DEFAULT_WRITES_PER_SECOND
     relist_s: float = 300.0
+    max_active_runs: int | None = None
     decide: Settings = field(default_factory=Settings)
 
 

@@ -1,27 +1,32 @@
 """What the operator knows: slim views of unfinished runs and what belongs to them, with the indexes that decisions need.
 
 Fed by watches, by lists and by the answers to our own writes, in any order: an object never goes back to an older version.
-Derived facts (who holds a slot, who waits) are indexes that follow the views; nothing is counted by hand.
+Derived facts (who holds a place, who waits: line.py) are indexes that follow the views; nothing is counted by hand.
 Finished runs are dropped once nothing of theirs is alive, so memory goes with the work at hand, not with history.
 """
 
-from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from datetime import datetime
-from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from levada.decide.code import Code
-from levada.decide.facts import DeploymentView, FlowView, JobView, PodView, QueueView, RunView, ScheduleView
+from levada.decide.facts import (
+    DeploymentView,
+    FlowView,
+    JobView,
+    LimitView,
+    PodView,
+    QueueView,
+    Replaceable,
+    RunView,
+    ScheduleView,
+)
 from levada.decide.overlap import first_to_wait_for
-from levada.resources.phases import is_terminal
+from levada.operator.keys import Key
+from levada.operator.line import Line
+from levada.resources.phases import RunPhase, is_terminal
 
-
-class Key(NamedTuple):
-    """A namespaced name."""
-
-    namespace: str
-    name: str
+__all__ = ["Key", "Store", "Table", "is_older"]
 
 
 class _Versioned(Protocol):
@@ -84,18 +89,16 @@ class Table(Generic[V]):
         return view
 
 
-Waiting = tuple[datetime, int, Key]
-
-
 class Store:
     """Use from one event loop only: there is no await inside, so what one reads is consistent."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_active_runs: int | None = None) -> None:
         self.runs: Table[RunView] = Table()
         self.flows: Table[FlowView] = Table()
         self.deployments: Table[DeploymentView] = Table()
         self.queues: Table[QueueView] = Table()
         self.schedules: Table[ScheduleView] = Table()
+        self.limits: Table[LimitView] = Table()
         self.jobs: dict[Key, dict[str, JobView]] = {}  # by run
         self.pods: dict[Key, dict[str, PodView]] = {}  # by run
         self.codes: dict[Key, tuple[str, int, Code]] = {}  # by Flow: uid, generation, what inspection found
@@ -106,12 +109,7 @@ class Store:
         self.runs_of_schedule: defaultdict[str, set[Key]] = defaultdict(set)  # by the Schedule's uid
         self.schedules_of_deployment: defaultdict[Key, set[Key]] = defaultdict(set)
         self._jobs_seen: defaultdict[str, set[int]] = defaultdict(set)  # attempts by uid of the run
-        self._holding: defaultdict[Key, set[Key]] = defaultdict(set)  # by queue
-        self._waiting: defaultdict[Key, list[Waiting]] = defaultdict(list)  # by queue
-        self._place: dict[Key, tuple[Key, Waiting | None]] = {}  # by run: its queue, and its entry in _waiting or None
-        self._claims: dict[Key, Key] = {}  # run -> queue: admitted, and the write is on its way
-        self._arrivals: dict[Key, int] = {}
-        self._next_arrival = 0
+        self.line = Line(max_active_runs)
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -129,8 +127,7 @@ class Store:
         if view.schedule_uid:
             self.runs_of_schedule[view.schedule_uid].add(key)
         if known is None:
-            self._next_arrival += 1
-            self._arrivals[key] = self._next_arrival
+            self.line.arrive(key)
         self.place(key)
         return known is None or _differs(known, view)
 
@@ -139,9 +136,7 @@ class Store:
         view = self.runs.remove(key, exists=exists)
         if view is None:
             return None
-        self._leave_queue(key)
-        self._claims.pop(key, None)
-        self._arrivals.pop(key, None)
+        self.line.forget(key)
         self.jobs.pop(key, None)
         self.pods.pop(key, None)
         self._jobs_seen.pop(view.uid, None)
@@ -190,90 +185,46 @@ class Store:
         """The attempt's Job has been created, even if it has not been seen since."""
         self._jobs_seen[run_uid].add(attempt)
 
-    # --- queues -------------------------------------------------------------------------------------------------------
+    # --- places -------------------------------------------------------------------------------------------------------
 
     def place(self, key: Key) -> None:
-        """Put a run where it belongs now: among those that hold a slot, those that wait for one, or neither."""
+        """Put a run where it belongs now: among those that hold a place, those that wait for one, or neither."""
         run = self.runs.get(key)
-        self._leave_queue(key)
         if run is None or is_terminal(run.phase):
-            self._claims.pop(key, None)
-            return
-        if run.attempt > 0 and not run.parked:
-            self._claims.pop(key, None)
-            queue = Key(key.namespace, run.queue)
-            self._holding[queue].add(key)
-            self._place[key] = (queue, None)
-            return
-        deployment = self.deployments.get(Key(key.namespace, run.deployment))
-        if deployment is None or deployment.paused or run.cancel or run.suspend or self.waits_for(run):
-            return
-        queue = Key(key.namespace, deployment.queue)
-        due = max(run.created_at, run.scheduled_at or run.created_at)
-        entry = (due, self._arrivals[key], key)
-        insort(self._waiting[queue], entry)
-        self._place[key] = (queue, entry)
+            self.line.forget(key)
+        elif run.admitted:
+            self.line.hold(run)
+        else:
+            deployment = self.deployments.get(Key(key.namespace, run.deployment))
+            if deployment is None or run.cancel or run.suspend or self.waits_for(run):
+                self.line.leave(key)
+            else:
+                self.line.wait(run, deployment)
 
-    def _leave_queue(self, key: Key) -> None:
-        queue, entry = self._place.pop(key, (None, None))
-        if queue is None:
-            return
-        if entry is None:
-            self._drop(self._holding, queue, key)
-            return
-        line = self._waiting[queue]
-        at = bisect_left(line, entry)
-        if at < len(line) and line[at] == entry:
-            del line[at]
-        if not line:
-            del self._waiting[queue]
+    def replaceable(self, deployment: Key) -> tuple[Replaceable, ...]:
+        """The active runs of a Deployment that nobody has asked to stop, the oldest first."""
+        runs = [run for key in self.line.active_of(deployment) if (run := self.runs.get(key)) is not None]
+        going = [run for run in runs if not (run.cancel or run.deleting or run.phase == RunPhase.CANCELLING)]
+        going.sort(key=lambda run: (run.due_at, run.name))
+        return tuple(Replaceable(run.name, run.uid) for run in going)
 
-    def claim(self, key: Key, queue: Key) -> None:
-        """The run has been admitted: until that is visible, nobody else may have its slot."""
-        self._claims[key] = queue
+    def put_queue(self, view: QueueView) -> bool:
+        """Take a WorkQueue in. Returns whether it is news in more than its version."""
+        key = Key(view.namespace, view.name)
+        if not self.queues.accepts(key, view):
+            return False
+        known = self.queues.get(key)
+        self.queues.put(key, view)
+        if known is None or known.generation != view.generation or known.uid != view.uid:
+            self.line.set_queue(key, view)
+        return known is None or _differs(known, view)
 
-    def release(self, key: Key) -> None:
-        """The admission has certainly not been written."""
-        self._claims.pop(key, None)
-
-    def is_claimed(self, key: Key) -> bool:
-        """Whether an admission of the run is on its way."""
-        return key in self._claims
-
-    def holding(self, queue: Key, *, but: Key | None = None) -> int:
-        """How many runs hold a slot of the queue, or are about to; `but`: this one does not count."""
-        claimed = {run for run, of in self._claims.items() if of == queue}
-        return len((self._holding.get(queue, set()) | claimed) - {but})
-
-    def ahead(self, key: Key) -> int:
-        """How many runs wait before this one and have not been admitted yet."""
-        queue, entry = self._place.get(key, (None, None))
-        if queue is None or entry is None:
-            return 0
-        line = self._waiting[queue]
-        before = sum(
-            1
-            for run in self._claims
-            if (place := self._place.get(run)) and place[0] == queue and place[1] and place[1] < entry
-        )
-        return bisect_left(line, entry) - before
-
-    def seat(self, key: Key) -> tuple[Key, bool] | None:
-        """The queue that the run is in, and whether it holds a slot there."""
-        place = self._place.get(key)
-        return (place[0], place[1] is None) if place is not None else None
-
-    def holders(self, queue: Key) -> list[Key]:
-        """The runs that hold a slot of the queue."""
-        return list(self._holding.get(queue, ()))
-
-    def next_waiting(self, queue: Key, count: int) -> list[Key]:
-        """The runs that come next."""
-        return [key for _, _, key in self._waiting.get(queue, [])[: max(0, count)]]
-
-    def all_waiting(self, queue: Key) -> list[Key]:
-        """All runs that wait in the queue, oldest first."""
-        return [key for _, _, key in self._waiting.get(queue, [])]
+    def remove_queue(self, key: Key, *, exists: bool = False) -> bool:
+        """A WorkQueue was deleted: its runs wait for nothing any more. `exists`: it is only forgotten."""
+        if self.queues.remove(key, exists=exists) is None:
+            return False
+        self.line.set_queue(key, None)
+        return True
 
     # --- schedules ----------------------------------------------------------------------------------------------------
 
@@ -321,7 +272,8 @@ class Store:
         if known is not None and known.flow != view.flow:
             self._drop(self.deployments_of_flow, Key(view.namespace, known.flow), key)
         self.deployments_of_flow[Key(view.namespace, view.flow)].add(key)
-        if known is None or (known.queue, known.paused) != (view.queue, view.paused):
+        if known is None or known.generation != view.generation or known.uid != view.uid:
+            self.line.set_deployment(key, view)
             self._place_runs_of(key)
         return known is None or _differs(known, view)
 
@@ -333,6 +285,7 @@ class Store:
         self._drop(self.deployments_of_flow, Key(view.namespace, view.flow), key)
         self.refused.pop(key, None)
         self._place_runs_of(key)
+        self.line.unset_deployment(key)
         return True
 
     def _place_runs_of(self, deployment: Key) -> None:

@@ -30,7 +30,7 @@ READ: Final = ("get", "list", "watch")
 # (API group, resources, verbs) where runs live: in every namespace, or in those that the operator serves.
 OPERATOR_RULES: Final[Rules] = (
     (GROUP, tuple(kind.plural for kind in LEVADA_KINDS), READ),
-    (GROUP, ("flowruns",), ("create",)),  # a tick's run
+    (GROUP, ("flowruns",), ("create", "patch")),  # a tick's run; spec.cancel of one that another replaces
     (GROUP, tuple(f"{kind.plural}/status" for kind in LEVADA_KINDS), ("get", "patch", "update")),
     ("batch", ("jobs",), (*READ, "create", "patch", "delete")),
     ("", ("pods",), READ),
@@ -48,11 +48,12 @@ OPERATOR_LEASE_RULES: Final = (
     ("coordination.k8s.io", ("leases",), ("get", "list", "watch", "create", "patch", "update")),
 )
 # In each namespace of runs, and there the policy leaves only the run's own status. A Block names Secrets and holds none:
-# their values reach a run only by its Deployment.
+# their values reach a run only by its Deployment. Neither list nor watch: a run knows its own name, and need not learn others'.
 RUNNER_RULES: Final = (
     (GROUP, ("flowruns/status",), ("patch",)),
     (GROUP, ("flowruns",), ("get",)),
     (GROUP, ("blocks",), ("get",)),
+    (GROUP, ("concurrencylimits",), ("get",)),
 )
 
 

@@ -1,4 +1,4 @@
-"""What the six kinds share: the base model, bounded types, references, conditions.
+"""What the kinds share: the base model, bounded types, references, conditions.
 
 Every string, list and map has a bound: the API server's cost estimate for CEL rules and the size limit of etcd both
 need one. Times stay RFC 3339 on the wire and become aware datetimes here.
@@ -122,7 +122,7 @@ class ObjectMeta(Model):
 
 
 class Resource(Model):
-    """A whole object of one of the six kinds; each kind adds its `spec` and `status`."""
+    """A whole object of one of the kinds; each kind adds its `spec` and `status`."""
 
     api_version: Literal["levada.dev/v1alpha1"] = API_VERSION  # type: ignore[assignment]  # Final[str], not a literal, over there
     metadata: ObjectMeta = Field(default_factory=ObjectMeta)

@@ -7,7 +7,17 @@ from typing import Any, Final, NamedTuple
 
 import yaml
 
-from levada.resources.kinds import BLOCKS, DEPLOYMENTS, FLOW_RUNS, FLOWS, LEVADA_KINDS, SCHEDULES, WORK_QUEUES, Kind
+from levada.resources.kinds import (
+    BLOCKS,
+    CONCURRENCY_LIMITS,
+    DEPLOYMENTS,
+    FLOW_RUNS,
+    FLOWS,
+    LEVADA_KINDS,
+    SCHEDULES,
+    WORK_QUEUES,
+    Kind,
+)
 from levada.resources.models import MODELS
 from levada.resources.names import GROUP
 from levada.resources.rules import apply_rules
@@ -92,6 +102,19 @@ FACES: Final[dict[Kind, Face]] = {
             Column("Limit", ".spec.concurrencyLimit", "integer"),
             Column("Priority", ".spec.priority", "integer"),
             Column("Paused", ".spec.paused", "boolean"),
+            Column("Active", ".status.active", "integer"),
+            Column("Waiting", ".status.waiting", "integer"),
+            Column("Local-Queue", ".spec.localQueue", priority=1),
+            AGE,
+        ),
+    ),
+    CONCURRENCY_LIMITS: Face(
+        "climit",
+        (
+            Column("Limit", ".spec.limit", "integer"),
+            Column("Active", ".status.active", "integer"),
+            Column("Waiting", ".status.waiting", "integer"),
+            Column("Per-Second", ".spec.slotDecayPerSecond", "number"),
             AGE,
         ),
     ),

@@ -216,6 +216,16 @@ class FailurePolicy(Model):
     )
 
 
+class Concurrency(Model):
+    """How many runs of the Deployment may go at once, and what becomes of one more."""
+
+    limit: int = Field(ge=1, le=100_000, description="How many runs of this Deployment may go at once.")
+    policy: Literal["Queue", "Skip", "Replace"] = Field(
+        "Queue",
+        description="A run beyond the limit: Queue lets it wait, Skip ends it as Skipped, Replace cancels the oldest active runs and starts it when they have gone.",
+    )
+
+
 class DeploymentSpec(Model):
     """How to run the flow."""
 
@@ -231,6 +241,15 @@ class DeploymentSpec(Model):
     )
     work_queue: LevadaName = Field(
         DEFAULT_QUEUE, description="WorkQueue whose limits count for the runs, and which agents serve by name."
+    )
+    priority: int = Field(
+        0,
+        ge=-1_000_000,
+        le=1_000_000,
+        description="Among the waiting runs of a queue, the higher number starts first; a FlowRun may say its own.",
+    )
+    concurrency: Concurrency | None = Field(
+        None, description="How many runs of this Deployment may go at once; no limit of its own when absent."
     )
     infrastructure: Infrastructure = Field(default_factory=Infrastructure, description="The pod that a run gets.")
     retries: RetryPolicy = Field(default_factory=RetryPolicy, description="New attempts after the flow's own failure.")

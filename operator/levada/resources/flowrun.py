@@ -20,7 +20,7 @@ from levada.resources.common import (
     Status,
     Time,
 )
-from levada.resources.names import MAX_ATTEMPTS_KEPT, MAX_TASK_ROWS, MAX_URL_CHARS
+from levada.resources.names import MAX_ATTEMPTS_KEPT, MAX_SLOT_ENTRIES, MAX_TASK_ROWS, MAX_URL_CHARS
 from levada.resources.notification import NotificationRecord
 from levada.resources.phases import RunPhase, TaskState
 
@@ -47,6 +47,12 @@ class FlowRunSpec(Model):
     suspend: bool = Field(
         False,
         description="While true the run does not start, or is stopped and holds no slot; set to false, it goes on from the stored results of its tasks.",
+    )
+    priority: int | None = Field(
+        None,
+        ge=-1_000_000,
+        le=1_000_000,
+        description="Among waiting runs, the higher number starts first; the Deployment's when absent. Cannot change.",
     )
     scheduled_time: Time | None = Field(None, description="The tick that the run belongs to. Cannot change.")
     retry_of: LevadaName | None = Field(
@@ -163,6 +169,23 @@ class Rerun(Model):
     )
 
 
+class SlotEntry(Model):
+    """Slots of a ConcurrencyLimit that a task of the run waits for or holds. The run asks and gives back, the operator grants."""
+
+    limit: LevadaName = Field(description="Name of the ConcurrencyLimit.")
+    occupy: int = Field(ge=1, le=1_000_000, description="How many slots.")
+    attempt: int = Field(ge=1, description="The attempt that asked: when it is over, so is this.")
+    rate: bool | None = Field(None, description="A turn of rate_limit: used up when granted, never held.")
+    priority: int | None = Field(None, description="The higher number is served first; the run's when absent.")
+    holder: str | None = Field(None, max_length=256, description="Who asked, in words.")
+    state: Literal["Waiting", "Held", "Refused"] = Field(
+        description="Waiting for slots, having them, or never to get them: see the message."
+    )
+    requested_time: Time = Field(description="When it was asked for. Among equals, the earliest is served first.")
+    granted_time: Time | None = Field(None, description="When the operator granted it.")
+    message: Message | None = Field(None, description="Why it was refused.")
+
+
 class Diagnosis(Model):
     """What went wrong, in words, and what to do about it."""
 
@@ -224,6 +247,11 @@ class FlowRunStatus(Status):
         description="The task runs by id; in large runs finished ones are only counted.",
     )
     truncated_tasks: int = Field(0, ge=0, description="Task runs that are counted but have no row.")
+    slots: dict[str, SlotEntry] = Field(
+        default_factory=dict,
+        max_length=MAX_SLOT_ENTRIES,
+        description="Slots of ConcurrencyLimits that tasks of this run wait for or hold, by an id of the run's own.",
+    )
     diagnosis: Diagnosis | None = Field(None, description="What went wrong and what to do about it.")
     archive: Archive | None = Field(
         None, description="Where the log and the record of the run lie, beyond its life here."

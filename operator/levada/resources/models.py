@@ -1,4 +1,4 @@
-"""The six kinds as pydantic models: one import for whoever reads objects as typed values.
+"""The kinds as pydantic models: one import for whoever reads objects as typed values.
 
 The API server has checked every stored object against the schema generated from these models. The operator and the
 command line read dicts through them for defaults, and for a clear sentence about what does not fit.
@@ -11,7 +11,14 @@ from pydantic import ValidationError
 
 from levada.resources.block import Block, BlockSpec, BlockStatus
 from levada.resources.common import Condition, KeyRef, LevadaRef, Model, ObjectMeta, ObjectRef, Resource, Status
+from levada.resources.concurrencylimit import (
+    ConcurrencyLimit,
+    ConcurrencyLimitSpec,
+    ConcurrencyLimitStatus,
+    SlotHolder,
+)
 from levada.resources.deployment import (
+    Concurrency,
     Deployment,
     DeploymentSpec,
     DeploymentStatus,
@@ -31,6 +38,7 @@ from levada.resources.flowrun import (
     FlowRunSpec,
     FlowRunStatus,
     PinnedFlow,
+    SlotEntry,
     Stages,
     TaskCounts,
     TaskRow,
@@ -44,6 +52,10 @@ __all__ = [
     "Block",
     "BlockSpec",
     "BlockStatus",
+    "Concurrency",
+    "ConcurrencyLimit",
+    "ConcurrencyLimitSpec",
+    "ConcurrencyLimitStatus",
     "Condition",
     "Deployment",
     "DeploymentSpec",
@@ -76,6 +88,8 @@ __all__ = [
     "Schedule",
     "ScheduleSpec",
     "ScheduleStatus",
+    "SlotEntry",
+    "SlotHolder",
     "Stages",
     "Status",
     "TaskCounts",
@@ -94,6 +108,7 @@ MODELS: Final[dict[str, type[Resource]]] = {
     "FlowRun": FlowRun,
     "WorkQueue": WorkQueue,
     "Block": Block,
+    "ConcurrencyLimit": ConcurrencyLimit,
 }
 
 R = TypeVar("R", bound=Resource)

@@ -35,6 +35,9 @@ ANNOTATION_RESUME: Final = f"{GROUP}/resume"
 # On a Block that can be told: it is told of every run of its namespace, at the phases that the value lists; in OPERATOR_NAMESPACE of
 # every run there is.
 ANNOTATION_NOTIFY: Final = f"{GROUP}/notify"
+# Kueue's labels on a Job that one of its LocalQueues admits.
+LABEL_KUEUE_QUEUE: Final = "kueue.x-k8s.io/queue-name"
+LABEL_KUEUE_PRIORITY: Final = "kueue.x-k8s.io/priority-class"
 
 FIELD_MANAGER_OPERATOR: Final = "levada-operator"
 FIELD_MANAGER_RUNNER: Final = "levada-runner"
@@ -103,3 +106,4 @@ MAX_ATTEMPTS_KEPT: Final = 20
 MAX_URL_CHARS: Final = 1024
 MAX_TOLD: Final = 32
 MAX_DELIVERY_ERROR_CHARS: Final = 512
+MAX_SLOT_ENTRIES: Final = 256

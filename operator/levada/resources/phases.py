@@ -67,7 +67,8 @@ RUN_TRANSITIONS: Final[dict[RunPhase | None, frozenset[RunPhase]]] = {
     P.SCHEDULED: frozenset(RunPhase) - {P.SCHEDULED},
     P.QUEUED: frozenset({P.PENDING, P.RUNNING, P.PAUSED, P.CANCELLING}) | TERMINAL_PHASES,
     P.PENDING: frozenset({P.QUEUED, P.RUNNING, P.RETRYING, P.PAUSED, P.CANCELLING}) | TERMINAL_PHASES,
-    P.RUNNING: frozenset({P.RETRYING, P.PAUSED, P.CANCELLING}) | TERMINAL_PHASES,
+    # Back to Queued: Kueue has taken the place of a run away, and will give it another.
+    P.RUNNING: frozenset({P.QUEUED, P.RETRYING, P.PAUSED, P.CANCELLING}) | TERMINAL_PHASES,
     P.RETRYING: frozenset({P.QUEUED, P.PENDING, P.RUNNING, P.PAUSED, P.CANCELLING}) | TERMINAL_PHASES,
     P.PAUSED: frozenset({P.QUEUED, P.PENDING, P.RUNNING, P.RETRYING, P.CANCELLING}) | TERMINAL_PHASES,
     # A run that finished before the signal reached it has still finished: its result counts.

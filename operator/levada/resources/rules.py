@@ -244,6 +244,7 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 f"fromScratch cannot change: {NEW_RUN}",
                 fieldPath=".fromScratch",
             ),
+            fixed("priority", NEW_RUN),
             fixed("scheduledTime", NEW_RUN),
             fixed("delaySeconds", NEW_RUN),
             fixed("prestartSeconds", NEW_RUN),
@@ -264,7 +265,16 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
             rule("self >= oldSelf", "attempt never goes down: an older attempt has nothing more to say about the run")
         ],
     },
-    "WorkQueue": {"": name_rules("WorkQueue")},
+    "WorkQueue": {
+        "": name_rules("WorkQueue"),
+        "spec": [
+            rule(
+                "!has(self.workloadPriorityClass) || has(self.localQueue)",
+                "workloadPriorityClass is for Kueue: name a localQueue too, or remove it",
+            )
+        ],
+    },
+    "ConcurrencyLimit": {"": name_rules("ConcurrencyLimit")},
     "Block": {"": name_rules("Block")},
 }
 

@@ -64,10 +64,10 @@ def test_turning_bad_makes_an_event_and_moves_the_transition_time():
 
 
 def test_a_queue_says_that_it_was_seen():
-    plan = decide_queue(a_queue(limit=3), T0)
+    plan = decide_queue(a_queue(limit=3), T0, active=0, waiting=0)
     assert "3" in plan.status["conditions"][0]["message"]
-    assert decide_queue(a_queue(limit=3, status=plan.status), T0).status is None
-    assert decide_queue(a_queue(paused=True), T0).status["conditions"][0]["reason"] == "Paused"
+    assert decide_queue(a_queue(limit=3, status=plan.status), T0, active=0, waiting=0).status is None
+    assert decide_queue(a_queue(paused=True), T0, active=0, waiting=0).status["conditions"][0]["reason"] == "Paused"
 
 
 def test_a_flow_that_may_be_on_its_way_is_waited_for_a_moment():

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from levada.decide.facts import QueueFacts, RetryPolicy
+from levada.decide.facts import QueueFacts, RetryPolicy, Room
 from levada.decide.parameters import digest
 from levada.decide.run import decide_run
 from levada.resources.phases import may_become
@@ -93,7 +93,7 @@ def test_a_suspension_counts_for_no_budget():
 
 
 def test_a_run_that_goes_on_waits_for_a_slot_like_any_other():
-    full = QueueFacts(a_queue(limit=1), holding=1)
+    full = QueueFacts(a_queue(limit=1), queue=Room(limit=1, held=1))
     plan = decide_run(facts(a_run(**PAUSED), jobs=[STOPPED], queue=full, at=99))
     assert (plan.status["phase"], plan.status["reason"], plan.create_job) == ("Queued", "QueueFull", None)
 

@@ -114,7 +114,7 @@ class Model(RuleBasedStateMachine):
         )
         controller.store.flows.put(Key("ns", "f"), a_flow())
         if self.limited:
-            controller.store.queues.put(Key("ns", "default"), a_queue(limit=LIMIT))
+            controller.store.put_queue(a_queue(limit=LIMIT))
         for kind in KINDS:
             self.cluster.streams[kind].clear()
             for item in self.cluster.listed(kind):

@@ -1,11 +1,9 @@
 """The store: versions, graves, indexes."""
 
-from dataclasses import replace
-
 import pytest
 
 from levada.operator.store import Key, Store
-from support.facts import T0, a_deployment, a_job, a_pod, a_run, s
+from support.facts import a_deployment, a_job, a_pod, a_run
 
 QUEUE = Key("ns", "default")
 
@@ -84,59 +82,9 @@ def test_forgetting_a_run_leaves_nothing(store):
     store.remove_run(Key("ns", "r"))
     assert (store.jobs, store.pods, store.announced) == ({}, {}, set())
     assert not store.runs_of_deployment
-    assert (store.holding(QUEUE), store.all_waiting(QUEUE)) == (0, [])
-
-
-def test_the_oldest_waits_first_and_ties_go_by_arrival(store):
-    store.put_run(run("c", created_at=T0 + s(1)))
-    store.put_run(run("b"))
-    store.put_run(run("a"))
-    assert [key.name for key in store.all_waiting(QUEUE)] == ["b", "a", "c"]
-    assert [store.ahead(Key("ns", name)) for name in "bac"] == [0, 1, 2]
-    assert [key.name for key in store.next_waiting(QUEUE, 2)] == ["b", "a"]
-    assert store.next_waiting(QUEUE, -1) == []
-
-
-def test_a_run_moves_from_waiting_to_holding_to_nowhere(store):
-    key = Key("ns", "r")
-    store.put_run(run())
-    assert (store.seat(key), store.holding(QUEUE)) == ((QUEUE, False), 0)
-    store.put_run(run(resource_version="2", attempt=1))
-    assert (store.seat(key), store.holding(QUEUE)) == ((QUEUE, True), 1)
-    store.put_run(run(resource_version="3", attempt=1, phase="Completed"))
-    assert (store.seat(key), store.holding(QUEUE)) == (None, 0)
-
-
-def test_a_claim_holds_the_slot_until_the_write_is_seen(store):
-    first, second = Key("ns", "a"), Key("ns", "b")
-    store.put_run(run("a"))
-    store.put_run(run("b"))
-    store.claim(first, QUEUE)
-    assert (store.holding(QUEUE), store.holding(QUEUE, but=first), store.ahead(second)) == (1, 0, 0)
-    store.put_run(run("a", resource_version="2", attempt=1))
-    assert (store.holding(QUEUE), store.is_claimed(first)) == (1, False)
-    store.claim(second, QUEUE)
-    store.release(second)
-    assert store.holding(QUEUE) == 1
-
-
-def test_a_deployment_s_change_moves_its_waiting_runs(store):
-    key = Key("ns", "r")
-    store.put_run(run())
-    store.put_deployment(a_deployment(resource_version="2", queue="other"))
-    assert store.seat(key) == (Key("ns", "other"), False)
-    store.put_deployment(a_deployment(resource_version="3", paused=True))
-    assert store.seat(key) is None, "a run that may not start is in nobody's way"
-    store.remove_deployment(Key("ns", "d"))
-    assert store.seat(key) is None
+    assert store.line.counts(QUEUE) == (0, 0)
 
 
 def test_a_deployment_that_changes_its_flow_leaves_the_old_one(store):
     store.put_deployment(a_deployment(resource_version="2", flow="g"))
     assert dict(store.deployments_of_flow) == {Key("ns", "g"): {Key("ns", "d")}}
-
-
-def test_a_cancelled_run_waits_for_no_slot(store):
-    store.put_run(run())
-    store.put_run(replace(run(), resource_version="2", cancel=True))
-    assert store.all_waiting(QUEUE) == []

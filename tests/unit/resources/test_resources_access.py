@@ -37,10 +37,10 @@ def test_the_operator_writes_only_what_it_must():
     }
     statuses = {
         f"{plural}/status": ["patch", "update"]
-        for plural in ("flows", "deployments", "schedules", "flowruns", "workqueues", "blocks")
+        for plural in ("flows", "deployments", "schedules", "flowruns", "workqueues", "blocks", "concurrencylimits")
     }
     assert writes == statuses | {
-        "flowruns": ["create"],
+        "flowruns": ["create", "patch"],
         "jobs": ["create", "delete", "patch"],
         "configmaps": ["create", "delete"],
         "events": ["create", "patch"],
@@ -48,12 +48,13 @@ def test_the_operator_writes_only_what_it_must():
 
 
 @pytest.mark.parametrize("namespace", ["team-a", "team-b"])
-def test_a_run_may_only_read_runs_and_blocks_and_patch_a_status(namespace):
+def test_a_run_may_only_read_runs_blocks_and_limits_and_patch_a_status(namespace):
     role = named("Role", "levada-runner", namespace)
     assert role["rules"] == [
         {"apiGroups": ["levada.dev"], "resources": ["flowruns/status"], "verbs": ["patch"]},
         {"apiGroups": ["levada.dev"], "resources": ["flowruns"], "verbs": ["get"]},
         {"apiGroups": ["levada.dev"], "resources": ["blocks"], "verbs": ["get"]},
+        {"apiGroups": ["levada.dev"], "resources": ["concurrencylimits"], "verbs": ["get"]},
     ]
     binding = named("RoleBinding", "levada-runner", namespace)
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "levada-runner", "namespace": namespace}]
