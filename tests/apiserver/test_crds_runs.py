@@ -143,7 +143,7 @@ async def test_an_attempt_never_goes_down(client, namespace):
     assert await run.try_report(attempt=3) is None
 
 
-ONLY_CANCEL = "of its spec only cancel can change"
+ONLY_CANCEL = "of its spec only cancel and suspend can change"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +159,9 @@ ONLY_CANCEL = "of its spec only cancel can change"
         ({"scheduledTime": "2026-01-01T00:00:00Z"}, "scheduledTime cannot change"),
         ({"priority": 3}, "priority cannot change"),
         ({"cancel": True, "retryOf": "x"}, "retryOf cannot change"),
+        ({"suspend": True, "retryOf": "x"}, "retryOf cannot change"),
+        ({"suspend": True, "scheduledTime": "2026-01-01T00:00:00Z"}, "scheduledTime cannot change"),
+        ({"fromScratch": True}, "fromScratch"),
     ],
 )
 async def test_an_order_stays_as_it_was_given(run, change, words):
@@ -172,6 +175,12 @@ async def test_a_run_can_be_cancelled_and_not_uncancelled(run):
     for undo in (False, None):
         with pytest.raises(Invalid, match="cancel cannot be taken back"):
             await run.order(cancel=undo)
+
+
+async def test_a_run_can_be_suspended_and_go_on_as_often_as_one_likes(run):
+    for wanted in (True, False, True, False):
+        assert (await run.order(suspend=wanted))["spec"]["suspend"] is wanted
+    assert (await run.get())["spec"]["parameters"] == PARAMETERS
 
 
 async def test_parameters_come_back_as_they_were_given(run):

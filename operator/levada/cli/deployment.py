@@ -69,12 +69,7 @@ def run_deployment(
     kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Start a flow run of a deployment."""
-    from levada.cli.parameters import ParameterSyntaxError, parse_parameters
-
-    try:
-        texts = parse_parameters(parameter or [], lambda _, text: text)
-    except ParameterSyntaxError as failure:
-        raise error(str(failure)) from None
+    texts = _texts(parameter or [])
 
     async def work(client: "Client", here: str) -> str | None:
         deployment = await find(client, DEPLOYMENTS, name, here, called="deployment")
@@ -91,6 +86,28 @@ def run_deployment(
     ended = run(work, Target(namespace, context, kubeconfig))
     if watch and ended != RunPhase.COMPLETED:
         raise typer.Exit(1)
+
+
+async def read_parameters(client: "Client", namespace: str, deployment: str, given: list[str]) -> dict[str, Any]:
+    """The values of `-p name=value`, as the deployment's flow takes them.
+
+    Raises:
+        typer.Exit: one cannot be read, or there is no such deployment.
+    """
+    texts = _texts(given)
+    if not texts:
+        return {}
+    found = await find(client, DEPLOYMENTS, deployment, namespace, called="deployment")
+    return _read(texts, await _schema(client, found, namespace))
+
+
+def _texts(given: list[str]) -> dict[str, str]:
+    from levada.cli.parameters import ParameterSyntaxError, parse_parameters
+
+    try:
+        return parse_parameters(given, lambda _, text: text)
+    except ParameterSyntaxError as failure:
+        raise error(str(failure)) from None
 
 
 async def _schema(client: "Client", deployment: dict[str, Any], namespace: str) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def facts(run: Run, present: datetime) -> list[tuple[str, str]]:
         ("Flow", _flow(status.get("flow"))),
         ("Parameters", _parameters(spec.get("parameters"))),
         ("Repeats", spec.get("retryOf", "")),
+        ("Reuses", _reuses(status.get("rerun"))),
         ("Queue", status.get("queue", "")),
         ("Attempt", str(status["attempt"]) if status.get("attempt") else ""),
         ("Pod", _place(status.get("podName"), status.get("nodeName"))),
@@ -107,6 +108,12 @@ def facts(run: Run, present: datetime) -> list[tuple[str, str]]:
         ("Tasks", status.get("progress", "")),
         ("Result", status.get("result", "")),
     ]
+
+
+def _reuses(rerun: Mapping[str, Any] | None) -> str:
+    if not rerun:
+        return ""
+    return f"results of {rerun.get('reused', 0)} task runs of {rerun['of']}; {rerun.get('toRun', 0)} were to run"
 
 
 def _flow(flow: Mapping[str, Any] | None) -> str:

@@ -1,9 +1,10 @@
-"""`levada runs`: list, show, watch and cancel flow runs, and read their logs."""
+"""`levada runs`: list, show, watch, repeat, suspend and cancel flow runs, and read their logs."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from levada.cli import rerun
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, machine_text, now, time_text
 from levada.resources.kinds import FLOW_RUNS
@@ -13,7 +14,9 @@ from levada.resources.phases import RunPhase
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, show, watch and cancel flow runs.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="List, show, watch, repeat, suspend and cancel flow runs."
+)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run.")]
 
@@ -157,3 +160,8 @@ async def _cancel_all(client: "Client", namespace: str, names: list[str]) -> int
         await client.patch(FLOW_RUNS, name, {"spec": {"cancel": True}}, namespace, field_manager=FIELD_MANAGER_CLI)
         typer.echo(f"flow run {name} is cancelled" if has_ended(found) else f"flow run {name} is asked to stop")
     return refused
+
+
+app.command()(rerun.retry)
+app.command()(rerun.suspend)
+app.command()(rerun.resume)

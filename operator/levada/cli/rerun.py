@@ -1,0 +1,315 @@
+"""`levada runs retry`, `suspend` and `resume`: do a run again from what it has stored, stop it for a while, let it go on."""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
+
+from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
+from levada.cli.output import console, error, now, time_text
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
+from levada.resources.names import (
+    ANNOTATION_RESUME,
+    API_VERSION,
+    FIELD_MANAGER_CLI,
+    LABEL_RETRY_OF,
+    MAX_NAME_LENGTH,
+)
+from levada.resources.phases import RunPhase, is_terminal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from levada.kube import Client
+
+Run = Mapping[str, Any]
+Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.")]
+
+NAME_TRIES: Final = 100
+ROWS_SHOWN: Final = 50
+# Of the old order: everything but what belongs to that one run alone.
+NOT_REPEATED: Final = frozenset({"cancel", "suspend", "retryOf", "fromScratch", "prestartSeconds", "parameters"})
+WAITING_FOR_INPUT: Final = "WaitingForInput"
+
+
+class RerunPlan(NamedTuple):
+    """What a retry of a run would do, as far as the run itself tells. `notes` are sentences for a person."""
+
+    reused: int
+    to_run: int
+    notes: tuple[str, ...] = ()
+
+
+def retry(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run to repeat.")],
+    *,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="Another value of a parameter. Repeatable."),
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Run every task again, whatever results are stored.")
+    ] = False,
+    run_name: Annotated[
+        str | None, typer.Option("--name", help="Name of the new run; <first run>-retry-<n> when absent.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan", help="Only show what would be reused and what would run.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow the run until it ends; exit code 0 only if it completes.")
+    ] = False,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Repeat a run that has ended, from the tasks whose results are not stored: a new run, linked to the old one."""
+    from levada.cli.deployment import announce, read_parameters
+
+    async def work(client: "Client", here: str) -> str | None:
+        old = await find(client, FLOW_RUNS, name, here, called="flow run")
+        refuse_unfinished(old)
+        changed = await read_parameters(client, here, old["spec"]["deploymentRef"]["name"], parameter or [])
+        plan = plan_of(old, changed=changed, from_scratch=from_scratch, generation=await _generation(client, here, old))
+        if not output:
+            console.print(plan_page(old, plan))
+        if plan_only:
+            return None
+        if not yes:
+            _ask()
+        created = await _create(client, here, order(old, changed, from_scratch=from_scratch), run_name)
+        announce(created, watch=watch, output=output)
+        if not watch:
+            return None
+        from levada.cli.runs import watch_run
+
+        return await watch_run(client, created["metadata"]["name"], here)
+
+    ended = run(work, Target(namespace, context, kubeconfig))
+    if watch and not plan_only and ended != RunPhase.COMPLETED:
+        raise typer.Exit(1)
+
+
+def refuse_unfinished(old: Run) -> None:
+    """A run that goes on is not repeated.
+
+    Raises:
+        typer.Exit: it has not ended.
+    """
+    phase = (old.get("status") or {}).get("phase")
+    if not is_terminal(phase):
+        name = old["metadata"]["name"]
+        raise error(
+            f"flow run {name!r} has not ended ({phase or 'no phase yet'})", f"`levada runs cancel {name}` ends it"
+        )
+
+
+def plan_of(old: Run, *, changed: Mapping[str, Any], from_scratch: bool, generation: int | None = None) -> RerunPlan:
+    """What a retry would do. `generation`: of the Flow as it is now."""
+    status = old.get("status") or {}
+    counts = status.get("taskCounts") or {}
+    total, stored = counts.get("total") or 0, counts.get("persisted") or 0
+    if from_scratch:
+        return RerunPlan(0, total, ("From scratch: no stored result is used.",))
+    notes = []
+    if changed:
+        notes.append(
+            f"Other parameters ({', '.join(changed)}): a result is used only for a task that gets the same inputs."
+        )
+    pinned = (status.get("flow") or {}).get("generation")
+    if generation is not None and pinned is not None and generation != pinned:
+        notes.append("The Flow has changed since: tasks whose own code is another run again.")
+    done = (counts.get("completed") or 0) - stored
+    if done > 0:
+        notes.append(
+            f"{done} completed {'task has' if done == 1 else 'tasks have'} no stored result and will run again: "
+            "persist_result=True on the task, or persistResults and storage in the Deployment, store them."
+        )
+    return RerunPlan(stored, max(0, total - stored), tuple(notes))
+
+
+def plan_page(old: Run, plan: RerunPlan) -> "RenderableType":
+    """The plan as a person reads it before saying yes."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from levada.cli.output import state_text, table
+
+    rows = (old.get("status") or {}).get("tasks") or {}
+    title = Text.assemble(
+        ("Retry of ", "dim"), (old["metadata"]["name"], "bold"), f": {plan.reused} reused, {plan.to_run} to run"
+    )
+    parts: list[RenderableType] = [title]
+    if rows:
+        made = table("TASK", "ENDED AS", "RETRY")
+        ordered = sorted(
+            rows.items(), key=lambda item: (bool(item[1].get("persisted")), item[1].get("startTime") or "~")
+        )
+        for task_id, row in ordered[:ROWS_SHOWN]:
+            reused = bool(row.get("persisted")) and plan.reused > 0
+            made.add_row(task_id, state_text(row["state"]), Text("reused", "green") if reused else Text("runs", "cyan"))
+        parts.append(made)
+    hidden = plan.reused + plan.to_run - min(len(rows), ROWS_SHOWN)
+    if hidden > 0 and rows:
+        parts.append(Text(f"and {hidden} more task runs", "dim"))
+    return Group(*parts, *(Text(note) for note in plan.notes))
+
+
+def order(old: Run, changed: Mapping[str, Any], *, from_scratch: bool) -> dict[str, Any]:
+    """The new FlowRun, without its name."""
+    spec = {field: value for field, value in old["spec"].items() if field not in NOT_REPEATED}
+    parameters = {**(old["spec"].get("parameters") or {}), **changed}
+    spec |= {"parameters": parameters} if parameters else {}
+    spec |= {"retryOf": old["metadata"]["name"]} | ({"fromScratch": True} if from_scratch else {})
+    metadata = {"labels": {LABEL_RETRY_OF: old["metadata"]["name"]}}
+    return {"apiVersion": API_VERSION, "kind": FLOW_RUNS.kind, "metadata": metadata, "spec": spec}
+
+
+def name_of(old: Run, number: int) -> str:
+    """`<first run of the chain>-retry-<n>`, cut so that it is a legal name of a run."""
+    first = ((old.get("status") or {}).get("rerun") or {}).get("of") or old["metadata"]["name"]
+    first = re.sub(r"-retry-[0-9]+$", "", first)
+    suffix = f"-retry-{number}"
+    return f"{first[: MAX_NAME_LENGTH - len(suffix)].rstrip('-')}{suffix}"
+
+
+async def _create(client: "Client", namespace: str, body: dict[str, Any], name: str | None) -> dict[str, Any]:
+    from levada.kube import AlreadyExists, Invalid
+
+    old = await client.get(FLOW_RUNS, body["spec"]["retryOf"], namespace)
+    for number in range(1, NAME_TRIES + 1):
+        body["metadata"]["name"] = name or name_of(old, number)
+        try:
+            return await client.create(FLOW_RUNS, body, namespace)
+        except AlreadyExists:
+            if name:
+                raise error(
+                    f"there is a flow run {name!r} already", "leave out --name, or choose another one"
+                ) from None
+        except Invalid as failure:
+            raise error(f"the API server refuses the run: {failure.message}") from None
+    raise error(f"there are {NAME_TRIES} retries of this run already", "choose a name with --name")
+
+
+async def _generation(client: "Client", namespace: str, old: Run) -> int | None:
+    """The generation of the Flow that the retry would run; None if we may not know."""
+    from levada.kube import ApiError
+
+    try:
+        deployment = await client.get(DEPLOYMENTS, old["spec"]["deploymentRef"]["name"], namespace)
+        flow = await client.get(FLOWS, deployment["spec"]["flowRef"]["name"], namespace)
+    except ApiError:
+        return None
+    generation: int = flow["metadata"]["generation"]
+    return generation
+
+
+def _ask() -> None:
+    """Let a person say yes.
+
+    Raises:
+        typer.Exit: there is no person.
+        typer.Abort: the person said no.
+    """
+    if not sys.stdin.isatty():
+        raise error("nobody is there to say yes", "--yes starts the retry without asking; --plan only shows the plan")
+    typer.confirm("Start it?", abort=True)
+
+
+# --- suspend and resume --------------------------------------------------------------------------------------------------
+
+
+def suspend(
+    names: Names,
+    *,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Stop flow runs for a while: their pods end, their slots are free, and nothing of what is stored is lost."""
+
+    async def work(client: "Client", here: str) -> int:
+        refused = 0
+        for name in names:
+            found = await find(client, FLOW_RUNS, name, here, called="flow run")
+            if _is_over(found):
+                refused += 1
+                continue
+            await client.patch(FLOW_RUNS, name, {"spec": {"suspend": True}}, here, field_manager=FIELD_MANAGER_CLI)
+            typer.echo(f"flow run {name} is asked to stop; `levada runs resume {name}` lets it go on")
+        return refused
+
+    if run(work, Target(namespace, context, kubeconfig)):
+        raise typer.Exit(1)
+
+
+def resume(
+    names: Names,
+    *,
+    value: Annotated[
+        str | None, typer.Option("--input", help="For a flow that waits for input: the value, as JSON or text.")
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Let flow runs go on that were suspended, or whose flow waits for a person (pause_flow_run)."""
+
+    async def work(client: "Client", here: str) -> int:
+        refused = 0
+        for name in names:
+            found = await find(client, FLOW_RUNS, name, here, called="flow run")
+            if _is_over(found):
+                refused += 1
+                continue
+            patch = resumption(found, value, now())
+            if patch is None:
+                error(f"flow run {name!r} is neither suspended nor waiting for a person: there is nothing to resume")
+                refused += 1
+                continue
+            await client.patch(FLOW_RUNS, name, patch, here, field_manager=FIELD_MANAGER_CLI)
+            typer.echo(f"flow run {name} goes on")
+        return refused
+
+    if run(work, Target(namespace, context, kubeconfig)):
+        raise typer.Exit(1)
+
+
+def resumption(found: Run, value: str | None, present: datetime) -> dict[str, Any] | None:
+    """The merge patch that lets the run go on; None if nothing keeps it."""
+    status = found.get("status") or {}
+    if found["spec"].get("suspend"):
+        return {"spec": {"suspend": False}}
+    if status.get("phase") != RunPhase.PAUSED or status.get("reason") != WAITING_FOR_INPUT:
+        return None
+    # The message says how to go on by kubectl, and so which annotation the flow looks at.
+    asked = re.search(rf"{re.escape(ANNOTATION_RESUME)}[\w.-]*", status.get("message") or "")
+    annotation = asked[0] if asked else ANNOTATION_RESUME
+    before = (found["metadata"].get("annotations") or {}).get(annotation)
+    said = present.isoformat() if value is None else value
+    # A pause without a key goes by a change of the annotation: a space more is the same value to the flow, if it is JSON.
+    return {"metadata": {"annotations": {annotation: f"{said} " if said == before and _is_json(said) else said}}}
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_over(found: Run) -> bool:
+    """Whether the run has ended, which is said."""
+    status = found.get("status") or {}
+    if not is_terminal(status.get("phase")):
+        return False
+    name, at = found["metadata"]["name"], time_text(status.get("completionTime"))
+    error(f"flow run {name!r} ended as {status['phase']} at {at}", f"`levada runs retry {name}` repeats it")
+    return True
