@@ -129,15 +129,25 @@ def _judge(answer: "urllib.error.HTTPError") -> None:  # type: ignore[name-defin
     told = ""
     with contextlib.suppress(Exception):
         told = answer.read(4 * _MAX_ANSWER_CHARS).decode(errors="replace").strip()[:_MAX_ANSWER_CHARS]
-    message = f"HTTP {answer.code}" + (f": {told}" if told else "")
-    if answer.code == 429 or answer.code >= 500:
-        header = answer.headers.get("Retry-After") or ""
-        raise Trouble(message, float(header) if header.isdigit() else 0.0)
-    if 300 <= answer.code < 400:
-        raise Refusal(f"{message}; it redirects elsewhere: give the URL that it redirects to")
-    if answer.code in {401, 403, 404, 410}:
-        raise Refusal(f"{message}; is the URL, or its token, still valid?")
-    raise Refusal(message)
+    raise problem_of_answer(answer.code, told, answer.headers.get("Retry-After") or "")
+
+
+def problem_of_answer(code: int, told: str = "", retry_after: str = "") -> Trouble | Refusal:
+    """What an HTTP answer outside the 200s means.
+
+    Args:
+        code: its status.
+        told: what it says, as far as that may be shown.
+        retry_after: its header of that name.
+    """
+    message = f"HTTP {code}" + (f": {told}" if told else "")
+    if code == 429 or code >= 500:
+        return Trouble(message, float(retry_after) if retry_after.isdigit() else 0.0)
+    if 300 <= code < 400:
+        return Refusal(f"{message}; it redirects elsewhere: give the URL that it redirects to")
+    if code in {401, 403, 404, 410}:
+        return Refusal(f"{message}; is the URL, or its token, still valid?")
+    return Refusal(message)
 
 
 def connection_problem(reason: object) -> str:

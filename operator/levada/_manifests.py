@@ -116,6 +116,7 @@ def _deployment(deployment: "Deployment") -> Resource:
         "workQueue": deployment.work_queue_name,
         "infrastructure": deployment.infrastructure.spec(),
         "paused": deployment.paused,
+        "notifications": deployment.notifications,
     }
     said = {ANNOTATION_VERSION: deployment.version, ANNOTATION_DESCRIPTION: deployment.description}
     annotations = {name: text for name, text in said.items() if text}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from levada import _manifests
+from levada._deployment_notifications import notifications_of
 from levada.exceptions import DeploymentError, NotSupported, OptionError
 from levada.infrastructure import Infrastructure, KubernetesJob, Process
 from levada.schedules import Schedule, schedules_of
@@ -61,6 +62,8 @@ class Deployment:
         entrypoint: `path.py:function`, if Python does not know where the flow is written.
         is_schedule_active: False suspends the schedules.
         paused: start no runs for now.
+        notifications: whom the operator tells about runs: saved blocks (`SlackWebhook.load("ops")`), names of Blocks, or entries
+            as `spec.notifications` has them: see docs/notifications.md.
         enforce_parameter_schema: whether the cluster refuses parameters that do not fit the flow's signature.
         skip_upload: leave the storage as it is.
 
@@ -89,6 +92,7 @@ class Deployment:
         entrypoint: str | None = None,
         is_schedule_active: bool | None = None,
         paused: bool | None = None,
+        notifications: Iterable[Any] | None = None,
         enforce_parameter_schema: bool = True,
         skip_upload: bool = False,
     ) -> None:
@@ -112,6 +116,7 @@ class Deployment:
         self.storage = _storage(storage)
         self.path = path
         self.paused = bool(paused)
+        self.notifications = notifications_of(notifications)
         self.schedules_active = is_schedule_active is not False
         self.skip_upload = skip_upload
         self.place = _sources.place_of(flow, entrypoint)

@@ -10,14 +10,19 @@ NotificationError, which never shows the secret part of a URL; the engine logs i
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from levada._delivery import Request, deliver, send_request
-from levada.blocks import Block
+from levada.blocks import Block, Stored
 from levada.exceptions import BlockError, NotificationError
 from levada.resources.phases import PHASE_VERBS
 from levada.secrets import SecretStr, mask, plain, register
 from levada.states import State
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+
+    from levada._mail import Server
 
 __all__ = [
     "CustomWebhookNotificationBlock",
@@ -367,15 +372,40 @@ class Email(NotificationBlock):
 
     def send(self, body: str, subject: str) -> None:
         """Send a message; an empty subject means that there is none."""
-        from levada._mail import Server, message, send_mail
+        from levada._mail import send_mail
+
+        server, mail = self.mail(body, subject)
+        deliver(
+            lambda seconds: send_mail(server, mail, seconds), f"{server.host}:{server.port} by e-mail", LIMIT_SECONDS
+        )
+
+    def mail(self, body: str, subject: str) -> "tuple[Server, EmailMessage]":
+        """The server, and the mail that carries the message."""
+        from levada._mail import Server, message
 
         server = Server(
             self.host, self._port(), self.username, plain(self.password), starttls=self.starttls, ssl=self.ssl
         )
-        mail = message(self._sender(), self.recipients(), subject, body)
-        deliver(
-            lambda seconds: send_mail(server, mail, seconds), f"{self.host}:{self._port()} by e-mail", LIMIT_SECONDS
-        )
+        return server, message(self._sender(), self.recipients(), subject, body)
+
+
+def block_of(stored: Stored, address: str) -> "_HttpBlock | Email":
+    """The notification block that was kept so, for who sends on behalf of others.
+
+    Args:
+        stored: as it was kept.
+        address: its type and name, for the error.
+
+    Raises:
+        BlockError: its type cannot be told, or what was kept does not fit it.
+    """
+    kinds: tuple[type[_HttpBlock | Email], ...] = (
+        SlackWebhook, MattermostWebhook, DiscordWebhook, MicrosoftTeamsWebhook, Webhook, CustomWebhookNotificationBlock, Email,
+    )  # fmt: skip
+    known = {kind.block_type: kind for kind in kinds}
+    if stored.type not in known:
+        raise BlockError(f"block {address} is of a type that cannot be told; possible are: {', '.join(known)}")
+    return known[stored.type]._from(stored, address)
 
 
 # --- parts ---------------------------------------------------------------------------------------------------------

@@ -53,6 +53,22 @@ def run(
             show_default="any bucket, no folder",
         ),
     ] = None,
+    secrets_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with the Secrets that notifications name, as <namespace>/<secret>/<key>.",
+            envvar="LEVADA_SECRETS_DIR",
+            show_default="none",
+        ),
+    ] = None,
+    notify_allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Host that notifications may reach, such as hooks.slack.com or '*.example.com'; may be given several times.",
+            envvar="LEVADA_NOTIFY_ALLOW",
+            show_default="all but this machine and cloud metadata",
+        ),
+    ] = None,
     metrics_address: Annotated[
         str, typer.Option(help="HOST:PORT of the Prometheus page; empty for none.")
     ] = "127.0.0.1:9464",
@@ -120,6 +136,8 @@ def run(
         metrics_address=metrics_address,
         liveness_url=liveness_url,
         workers=workers,
+        secrets_dir=secrets_dir,
+        notify_allow=tuple(notify_allow or ()),
         decide=replace(decide, allowed_storages=tuple(allow_storage)) if allow_storage else decide,
         writes_per_second=api_writes_per_second,
         election=election,

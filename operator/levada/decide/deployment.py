@@ -52,7 +52,7 @@ def decide_deployment(facts: DeploymentFacts) -> ConditionPlan:
     if deployment.deleting or (facts.flow is not None and not is_judged(facts.flow)):
         return ConditionPlan()
     age_s = (facts.now - deployment.created_at).total_seconds()
-    if facts.flow is None and age_s < APPLY_GRACE_S:
+    if (facts.flow is None or facts.health.problems) and age_s < APPLY_GRACE_S:
         return ConditionPlan(requeue_after_s=APPLY_GRACE_S - age_s)
     storage = storage_of_runs(deployment, facts.settings) or None
     old = next((item for item in deployment.status.get("conditions") or () if item.get("type") == HEALTHY), None)

@@ -1,37 +1,16 @@
-"""What a notification says: the names that a template may use, what fills them in, and the default words. Pure."""
+"""What a notification says: what fills in the names of its template, and the default words. Pure."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from levada.decide.facts import Notification, RunView
 from levada.decide.times import seconds_between, stamp
+from levada.resources.notification_names import PLACEHOLDER
 from levada.resources.phases import PHASE_VERBS, Occasion, TaskState
 
 Object = Mapping[str, Any]
 
-# Every name that a template may use, and what stands for it.
-NAMES: Final[dict[str, str]] = {
-    "run": "name of the FlowRun",
-    "namespace": "its namespace",
-    "deployment": "its Deployment",
-    "flow": "its Flow",
-    "phase": "the phase that it has reached, or Late",
-    "verb": "the same as the end of a sentence: failed, timed out, is late",
-    "reason": "why, as one CamelCase word",
-    "message": "why, as a sentence",
-    "attempt": "number of the newest attempt",
-    "scheduled": "the time that it was planned for, or its creation",
-    "started": "when its newest attempt started",
-    "ended": "when it ended",
-    "duration": "how long it took, such as 1 h 2 min",
-    "failed_tasks": "names of the tasks that failed",
-    "diagnosis": "what went wrong, as the operator sees it",
-    "resolution": "what to do about it",
-    "logs": "the command that shows its logs",
-    "notification": "name of this notification",
-}
 DEFAULT_SUBJECT: Final = "{{ deployment }}: run {{ run }} {{ verb }}"
 # The default text: these lines, without those that have nothing to say.
 _LINES: Final = (
@@ -39,19 +18,12 @@ _LINES: Final = (
     ("Failed tasks", "failed_tasks"), ("Diagnosis", "diagnosis"), ("What to do", "resolution"), ("Duration", "duration"),
     ("Logs", "logs"),
 )  # fmt: skip
-_PLACEHOLDER: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _MAX_TASKS_NAMED: Final = 20
-
-
-def unknown_names(template: str) -> tuple[str, ...]:
-    """The names in a template that nothing fills in, in their order."""
-    found = (match[1].strip() for match in _PLACEHOLDER.finditer(template))
-    return tuple(dict.fromkeys(name for name in found if name not in NAMES))
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """The template with its names filled in, once: what is filled in is never looked at again."""
-    return _PLACEHOLDER.sub(lambda match: values.get(match[1].strip(), match[0]), template)
+    return PLACEHOLDER.sub(lambda match: values.get(match[1].strip(), match[0]), template)
 
 
 def message(notification: Notification, values: Mapping[str, str]) -> tuple[str, str]:

@@ -11,15 +11,17 @@ from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from levada.decide.facts import BlockView, DeploymentView, Notification, RunView
-from levada.decide.notification_text import NAMES, unknown_names
 from levada.decide.plan import ConditionSpec, clip, condition
 from levada.decide.readiness import Verdict
 from levada.decide.times import parse, stamp
 from levada.resources.names import MAX_DELIVERY_ERROR_CHARS, MAX_TOLD
+from levada.resources.notification_names import template_problem
 from levada.resources.phases import DEFAULT_OCCASIONS, Occasion, RunPhase, is_terminal
 
 # An alarm that comes a day late helps nobody.
 GIVE_UP_AFTER: Final = timedelta(hours=24)
+# The end of a run is stamped in its pod, the beginning of a notification by the operator.
+_CLOCKS_DIFFER: Final = timedelta(seconds=5)
 HEALTHY: Final = "NotificationsHealthy"
 NOTIFIED: Final = "Notified"
 _FIRST_WAIT_S: Final = 2.0
@@ -48,11 +50,15 @@ class Point(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What became of one delivery: told (no error), or not; `gave_up`: and it will not be tried again."""
+    """What became of one delivery: told (no error), or not.
+
+    gave_up: and it will not be tried again. waiting: nothing has become of it yet.
+    """
 
     name: str
     error: str = ""
     gave_up: bool = False
+    waiting: bool = False
 
 
 class Problem(NamedTuple):
@@ -114,12 +120,12 @@ def point_of(run: RunView) -> Point | None:
     return Point(run.phase, max(run.attempt, 1), run.started_at if run.phase == RunPhase.RUNNING else None)
 
 
-def late_in_s(run: RunView, notifications: Iterable[Notification], now: datetime) -> float | None:
-    """Seconds until somebody wants to be told that the run is late, 0 if that is so; None: nobody does, or it has started."""
+def late_waits_s(run: RunView, notifications: Iterable[Notification], now: datetime) -> list[float]:
+    """Seconds until the run is late for each who wants to be told, 0 for who finds it late already; none if it has started."""
     if run.attempt or run.phase not in _NOT_STARTED:
-        return None
-    waits = [(_late_at(run, each) - now).total_seconds() for each in notifications if Occasion.LATE in each.phases]
-    return max(0.0, min(waits)) if waits else None
+        return []
+    asked = [each for each in notifications if Occasion.LATE in each.phases]
+    return sorted(max(0.0, (_late_at(run, each) - now).total_seconds()) for each in asked)
 
 
 def _late_at(run: RunView, notification: Notification) -> datetime:
@@ -156,7 +162,7 @@ def due(
         for each in notifications
         if point.occasion in each.phases
         and point.key not in (records.get(each.name, {}).get("told") or ())
-        and not (point.at is not None and each.name in since and point.at < since[each.name])
+        and not (point.at is not None and each.name in since and point.at < since[each.name] - _CLOCKS_DIFFER)
         and (point.occasion != Occasion.LATE or _late_at(run, each) <= now)
     )
 
@@ -187,13 +193,17 @@ def record(
 
     A try that failed like the one before it is not written again.
     """
-    results = tuple(results)
+    everything = tuple(results)
+    results = tuple(each for each in everything if not each.waiting)
     known: Mapping[str, Mapping[str, Any]] = status.get("notifications") or {}
     changes = {
         each.name: change for each in results if (change := _change(known.get(each.name) or {}, point, each, now))
     }
     patch: dict[str, Any] = {"notifications": changes} if changes else {}
-    if point.terminal and all(each.gave_up or not each.error for each in results) and not status.get("notified"):
+    if not results:
+        return None
+    ended = all(not each.waiting and (each.gave_up or not each.error) for each in everything)
+    if point.terminal and ended and not status.get("notified"):
         patch["notified"] = True
     conditions = status.get("conditions") or ()
     old = next((item for item in conditions if item.get("type") == NOTIFIED), None)
@@ -228,11 +238,14 @@ def _notified(point: Point, errors: Mapping[str, str], results: Iterable[Result]
 # --- the Deployment ----------------------------------------------------------------------------------------------------
 
 
-def since_of(deployment: DeploymentView) -> dict[str, datetime]:
-    """Since when each notification that holds for a Deployment is there, as far as that has been written."""
+def since_of(deployment: DeploymentView, notifications: Iterable[Notification], now: datetime) -> dict[str, datetime]:
+    """Since when each notification is there, by name.
+
+    One that has not been written down is as old as a Deployment that nobody has looked at yet; in another it is new.
+    """
     known: Mapping[str, Mapping[str, Any]] = deployment.status.get("notifications") or {}
-    found = {name: parse(entry.get("since")) for name, entry in known.items()}
-    return {name: moment for name, moment in found.items() if moment is not None}
+    otherwise = now if deployment.status.get("observedGeneration") else deployment.created_at
+    return {each.name: parse((known.get(each.name) or {}).get("since")) or otherwise for each in notifications}
 
 
 def since_patch(status: Mapping[str, Any], notifications: Iterable[Notification], now: datetime) -> dict[str, Any]:
@@ -248,10 +261,9 @@ def template_verdict(notifications: Iterable[Notification]) -> Verdict | None:
     """What is wrong with the templates, if something is."""
     for each in notifications:
         for field, template in (("subject", each.subject), ("body", each.body)):
-            names = unknown_names(template)
-            if names:
-                words = ", ".join(f"{{{{ {name} }}}}" for name in names)
-                message = f"Notification {each.name!r}: {field} holds {words}, which nothing fills in. Known are: {', '.join(NAMES)}."
+            problem = template_problem(field, template)
+            if problem:
+                message = f"Notification {each.name!r}: {problem}"
                 return Verdict(ok=False, reason="NotificationTemplateInvalid", message=message)
     return None
 

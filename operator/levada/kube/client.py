@@ -124,6 +124,23 @@ class Client:
                 return items, str(metadata.get("resourceVersion") or "")
             params = {**params, "continue": metadata["continue"]}
 
+    async def pages(
+        self, kind: Kind, namespace: str | None = None, *, field_selector: str | None = None
+    ) -> AsyncGenerator[Objects, None]:
+        """All objects page by page, for who looks at each only once.
+
+        Raises:
+            Gone: the server has forgotten the place between two pages: begin again, or later.
+        """
+        params = {**_selectors(None, field_selector), "limit": str(PAGE_SIZE)}
+        while True:
+            page = await self._call("GET", "list", kind, namespace, params=params)
+            yield page.get("items") or []
+            place = (page.get("metadata") or {}).get("continue")
+            if not place:
+                return
+            params = {**params, "continue": place}
+
     async def create(self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         """Create; raises AlreadyExists if the name is taken."""
         params = {"dryRun": "All"} if dry_run else None

@@ -21,6 +21,7 @@ from levada.operator.asking import answered
 from levada.operator.definitions import Definitions
 from levada.operator.gather import run_facts
 from levada.operator.metrics import Metrics
+from levada.operator.notifications import Notifier
 from levada.operator.queues import Queues
 from levada.operator.schedules import Schedules
 from levada.operator.settings import OperatorSettings
@@ -82,6 +83,7 @@ class Controller:
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)
         self.queues = Queues(self)
+        self.notifier = Notifier(self)
         self._stale: set[Key] = set()  # runs to be read from the API before they are decided about
 
     # --- changes ------------------------------------------------------------------------------------------------------

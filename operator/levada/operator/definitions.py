@@ -19,13 +19,13 @@ from levada.decide.flow import FlowFacts, FlowPlan, Revision, decide_flow
 from levada.decide.manifest import Code, build_job
 from levada.decide.references import ready_condition
 from levada.decide.times import parse
-from levada.decide.views import controller_uid, deployment_view, flow_view, queue_view, schedule_view
+from levada.decide.views import block_view, controller_uid, deployment_view, flow_view, queue_view, schedule_view
 from levada.kube import AlreadyExists, ApiError, Conflict, NotFound
 from levada.operator.apply import patch_status, write_events
 from levada.operator.events import About
 from levada.operator.gather import deployment_facts
 from levada.operator.store import Key, Table
-from levada.resources.kinds import CONFIG_MAPS, DEPLOYMENTS, FLOWS, JOBS, SCHEDULES, WORK_QUEUES, Kind
+from levada.resources.kinds import BLOCKS, CONFIG_MAPS, DEPLOYMENTS, FLOWS, JOBS, SCHEDULES, WORK_QUEUES, Kind
 from levada.resources.names import LABEL_FLOW, LABEL_MANAGED_BY, MANAGED_BY
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
-WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES, SCHEDULES)
+WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES, SCHEDULES, BLOCKS)
 
 
 class Definitions:
@@ -72,6 +72,8 @@ class Definitions:
             return store.put_queue(queue_view(body))
         if kind == SCHEDULES:
             return store.put_schedule(schedule_view(body))
+        if kind == BLOCKS:
+            return _put(store.blocks, block_view(body))
         return store.put_deployment(deployment_view(body))
 
     def _remove(self, kind: Kind, key: Key, body: Object) -> bool:
@@ -95,6 +97,7 @@ class Definitions:
             DEPLOYMENTS: store.deployments,
             WORK_QUEUES: store.queues,
             SCHEDULES: store.schedules,
+            BLOCKS: store.blocks,
         }
         return tables[kind]
 
@@ -230,7 +233,7 @@ class Definitions:
         if deployment is None:
             return None
         await self._dry_run(key, deployment)
-        facts = deployment_facts(store, key, now=self._c.now(), settings=self._c.settings.decide)
+        facts = deployment_facts(store, key, self._c.notifier, now=self._c.now(), settings=self._c.settings.decide)
         if facts is None:
             return None
         plan = decide_deployment(facts)

@@ -5,6 +5,7 @@ from datetime import datetime
 from levada.decide.deployment import DeploymentFacts
 from levada.decide.facts import REPLACE, DeploymentView, JobView, QueueFacts, RunFacts, RunView, Settings
 from levada.decide.manifest import job_name
+from levada.operator.notifications import Notifier
 from levada.operator.store import Key, Store
 
 
@@ -54,7 +55,9 @@ def _queue_facts(store: Store, key: Key, run: RunView, deployment: DeploymentVie
     return QueueFacts(view=view, deployment=mine, queue=of_queue, operator=of_operator, replaceable=replaceable)
 
 
-def deployment_facts(store: Store, key: Key, *, now: datetime, settings: Settings) -> DeploymentFacts | None:
+def deployment_facts(
+    store: Store, key: Key, notifier: Notifier, *, now: datetime, settings: Settings
+) -> DeploymentFacts | None:
     """The facts about a Deployment."""
     deployment = store.deployments.get(key)
     if deployment is None:
@@ -72,4 +75,6 @@ def deployment_facts(store: Store, key: Key, *, now: datetime, settings: Setting
         if refused is not None and refused[:2] == (deployment.uid, deployment.generation)
         else "",
         settings=settings,
+        notifications=notifier.holding(key),
+        health=notifier.health(key),
     )

@@ -46,6 +46,15 @@ class Metrics:
             ["phase"],
             registry=self.registry,
         )
+        self.notifications = Counter(
+            "levada_notification_deliveries",
+            "Tries to tell somebody about a run; outcome: delivered, failed (and is repeated) or gave_up.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.notifications_pending = Gauge(
+            "levada_notifications_pending", "Things about runs that are still to be told.", registry=self.registry
+        )
         self.requests = Counter(
             "levada_api_requests",
             "Requests to the API server; code 0: no answer.",

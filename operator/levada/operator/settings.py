@@ -26,6 +26,9 @@ class OperatorSettings:
     election: how to stand for leader election; None: this is the only operator, and it leads.
     writes_per_second: a limit on API writes, twice as many at once; 0 for none. The API server's own fairness comes on top.
     max_active_runs: how many runs may be active at a time, over all queues; None: as many as their queues let.
+    secrets_dir: folder with the Secrets that notifications name, as <namespace>/<secret>/<key>.
+    notify_allow: patterns of the hosts that notifications may reach; empty for all but this machine and a cloud's metadata.
+    notify_timeout_s: how long one try of a notification may take.
     relist_s: how often everything is listed again and compared, for what a broken watch may have missed.
     """
 
@@ -40,6 +43,9 @@ class OperatorSettings:
     writes_per_second: float = DEFAULT_WRITES_PER_SECOND
     relist_s: float = 300.0
     max_active_runs: int | None = None
+    secrets_dir: Path | None = None
+    notify_allow: tuple[str, ...] = ()
+    notify_timeout_s: float = 10.0
     decide: Settings = field(default_factory=Settings)
 
 

@@ -28,6 +28,7 @@ from levada.operator.controller import Controller
 from levada.operator.definitions import WATCHED
 from levada.operator.election import Leadership, WriteGate, leadership
 from levada.operator.metrics import Metrics, State
+from levada.operator.notifications import WORKERS as NOTIFIERS
 from levada.operator.settings import OperatorSettings
 from levada.operator.shard import Shard, check_selector
 from levada.operator.store import Key
@@ -85,7 +86,8 @@ async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = la
             metrics.observe_state(lambda: state_of(controller, reflectors))
             metrics.leader.set_function(lambda: leader.leading)
             with _metrics_page(metrics, settings.metrics_address):
-                await _serve_as(leader, controller, reflectors, on_ready)
+                async with controller.notifier.sender:
+                    await _serve_as(leader, controller, reflectors, on_ready)
 
 
 async def _serve_as(
@@ -130,11 +132,17 @@ async def _run_all(
                 for number in range(controller.settings.workers)
             )
             parts.append(group.create_task(_once(moments.started, controller.schedules.watch_clock), name="clock"))
+            notifier = controller.notifier
+            parts.extend(
+                group.create_task(_once(moments.started, each), name="notifications")
+                for each in (notifier.look_back, *[notifier.work] * NOTIFIERS)
+            )
             parts.append(group.create_task(_start_when_elected(leader, controller, reflectors, on_ready, moments)))
             group.create_task(_stop_in_order(moments, parts, leader))
             await run_kopf(controller, moments)
     finally:
         controller.queue.close()
+        controller.notifier.close()
 
 
 async def _stop_in_order(moments: Moments, parts: list[asyncio.Task[None]], leader: Leadership) -> None:

@@ -85,10 +85,6 @@ ENV_PERSIST_RESULTS: Final = "LEVADA_PERSIST_RESULTS"
 ENV_BLOCK_SECRET: Final = "BLOCK_SECRET__"  # noqa: S105  a name
 ENV_BLOCK_SECRET_DIR: Final = "BLOCK_SECRET_DIR__"  # noqa: S105  a name
 
-# Where the operator finds what Secrets hold that notifications name, as <namespace>/<secret>/<key>.
-ENV_SECRETS_DIR: Final = "LEVADA_SECRETS_DIR"
-ENV_NOTIFY_ALLOW: Final = "LEVADA_NOTIFY_ALLOW"
-
 # Where the container finds them. An agent has no mount namespace and rewrites these prefixes to folders of the pod.
 CODE_DIR: Final = "/var/run/levada/code"
 SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/levada.dev/serviceaccount"

@@ -7,15 +7,14 @@ import pytest
 
 from levada.decide.facts import Notification
 from levada.decide.notification_text import (
-    NAMES,
     document,
     duration,
     failed_tasks,
     fill,
     message,
-    unknown_names,
     values_of,
 )
+from levada.resources.notification_names import NAMES, unknown_names
 from support.facts import T0, a_run, s
 
 BODY = {
