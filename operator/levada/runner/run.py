@@ -31,6 +31,7 @@ from levada.runner.api import NotAllowed, RunApi
 from levada.runner.archiving import Archivist, dismiss
 from levada.runner.code import CodeError, load_flow
 from levada.runner.fetch import fetched
+from levada.runner.hold import hold_until, warm_up
 from levada.runner.outcome import Outcome, failed, interrupted, outcome_of, termination_message, with_retry
 from levada.runner.process import exit_soon, prepare_output, started_at
 from levada.runner.report import ClusterReporter
@@ -199,15 +200,27 @@ class Attempt:
             parameters = parameters_from(settings.parameters_json)
         except ValueError as error:
             return failed("InvalidParameters", str(error))
+        self._hold()
+        begun = time.perf_counter()
         try:
             resume = Resume(settings.results_key, settings.goes_on) if settings.results_key else None
             state = run_flow(flow, parameters, reporter=reporter, run_name=settings.run, resume=resume)
         finally:
-            reporter.stage("userSeconds", time.perf_counter() - loaded)
+            reporter.stage("userSeconds", time.perf_counter() - begun)
         outcome = outcome_of(state, stopped=self._stop.why)
         if outcome.warning:
             log.warning(outcome.warning)
         return outcome
+
+    def _hold(self) -> None:
+        """Wait for the run's time, if the pod was started before it."""
+        at = self._settings.start_at
+        if at is None or at <= datetime.now(UTC):
+            return
+        self._reporter.flow_changed(RunPhase.RUNNING, f"Ready; the flow starts at {at:%H:%M:%S} UTC.")
+        warm_up()
+        self._reporter.stage("holdSeconds", hold_until(at))
+        self._reporter.flow_changed(RunPhase.RUNNING, "")
 
 
 def hide_given_secrets(env: Mapping[str, str]) -> None:

@@ -39,6 +39,8 @@ class Settings:
     termination_log: Path
     # When the operator made this attempt's Job; None outside a cluster.
     created_at: datetime | None
+    # Of a pod that was started early: when the flow is to start.
+    start_at: datetime | None
     # Between SIGTERM and SIGKILL: the last report must fit.
     grace_seconds: float
     # URL of the storage; empty: nothing is archived.
@@ -94,6 +96,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         service_account_dir=Path(env.get(names.ENV_SERVICE_ACCOUNT_DIR) or names.SERVICE_ACCOUNT_DIR),
         termination_log=termination_log_from(env),
         created_at=_time(env, names.ENV_CREATED_AT),
+        start_at=_time(env, names.ENV_START_AT),
         grace_seconds=float(_number(env, names.ENV_GRACE_SECONDS, default=30)),
         storage=env.get(names.ENV_STORAGE, ""),
         results_key=env.get(names.ENV_RESULTS_KEY, ""),
