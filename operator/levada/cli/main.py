@@ -15,6 +15,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "operator": ("levada.cli.operator", "Run the operator, or print what it needs to be allowed."),
     "run": ("levada.cli.local", "Run a flow on this machine, without a cluster."),
     "runs": ("levada.cli.runs", "List, show, watch and cancel flow runs."),
+    "schedules": ("levada.cli.schedules", "List, look ahead, pause and resume schedules."),
     "version": ("levada.cli.version", "Print the version."),
 }
 USAGE_ERROR: Final = 2
