@@ -7,11 +7,15 @@ that of the run's WorkQueue, and that of its Deployment, whose policy says what 
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from levada.decide.facts import REPLACE, SKIP, DeploymentView, Replaceable, RunFacts
 from levada.decide.overlap import WAITING
 from levada.decide.times import stamp
 from levada.resources.phases import RunPhase
+
+# Schedules make their runs some seconds early.
+SHORT_WAIT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,7 @@ class Wait:
     """Not yet: the phase to wait in and why, in words.
 
     for_s: look again then even if nothing changes. replaces: runs to cancel, so that this one gets their place.
+    silent: it is over so soon that it is not worth a write.
     """
 
     phase: RunPhase
@@ -26,6 +31,7 @@ class Wait:
     message: str
     for_s: float | None = None
     replaces: tuple[Replaceable, ...] = ()
+    silent: bool = False
 
 
 def wait_for_time(facts: RunFacts) -> Wait | None:
@@ -33,8 +39,9 @@ def wait_for_time(facts: RunFacts) -> Wait | None:
     at = facts.run.due_at - timedelta(seconds=facts.run.prestart_s)
     if at <= facts.now or facts.run.scheduled_at is None:
         return None
+    for_s = (at - facts.now).total_seconds()
     return Wait(
-        RunPhase.SCHEDULED, "ScheduledForLater", f"Starts at {stamp(at)}.", for_s=(at - facts.now).total_seconds()
+        RunPhase.SCHEDULED, "ScheduledForLater", f"Starts at {stamp(at)}.", for_s=for_s, silent=for_s <= SHORT_WAIT_S
     )
 
 

@@ -95,6 +95,8 @@ def _name_taken(facts: RunFacts) -> Problem | None:
 
 def _waiting(facts: RunFacts, wait: Wait) -> Plan:
     run = facts.run
+    if wait.silent and not run.phase:
+        return Plan(requeue_after_s=wait.for_s)
     phase = wait.phase
     if phase == RunPhase.SCHEDULED and run.phase in {RunPhase.QUEUED, RunPhase.PAUSED}:
         phase = RunPhase.QUEUED  # there is no way back

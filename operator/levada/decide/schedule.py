@@ -1,6 +1,6 @@
 """What to do about a Schedule: one step towards having decided each tick that is due. Repeat until nothing is left to do.
 
-A step either puts ticks that get no run on record, or makes the run of the first undecided tick and then puts that on record. So
+A step either makes the run of the first undecided tick, or puts on record what has become of it and of those that get no run. So
 whatever crash comes between two writes, the only run that can exist without a record is that of the first tick after the cursor; it
 has a name made from the tick, so making it again meets it (`AlreadyExists`), and before that tick is skipped the run is looked for.
 """
@@ -17,7 +17,7 @@ from levada.decide.plan import NORMAL, WARNING, EventSpec
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.references import ready_condition
 from levada.decide.schedule_progress import Fate, Progress
-from levada.decide.schedule_rule import jitter
+from levada.decide.schedule_rule import jitter, lead_share
 from levada.decide.templates import TemplateError
 from levada.decide.tick_run import parameters_at, run_name, tick_run
 from levada.decide.times import stamp
@@ -25,6 +25,9 @@ from levada.decide.times import stamp
 NEXT_RUNS: Final = 3
 # A minutely schedule that was down for a year has half a million ticks: they are counted in pieces that take some milliseconds.
 MAX_TICKS_A_LOOK: Final = 2000
+# When hundreds of schedules tick at one instant, their runs are made in the seconds before it, each at a moment of its own; so at the instant
+# itself only Jobs are to be made.
+LEAD: Final = timedelta(seconds=3)
 # One `kubectl apply` of both may show us the Schedule first: no reason to cry.
 APPLY_GRACE_S: Final = 3.0
 # Timers go by another clock than ticks, which may be a second in a day off: far away, look again when a tenth of the way is left.
@@ -65,9 +68,9 @@ class SchedulePlan:
 
     look_up: get the FlowRun of this name and decide again with the answer; then there is nothing else in the plan.
     cancel: names of runs to cancel.
-    create_run: the FlowRun to create. If it is there already, or refused, decide again with the answer.
+    create_run: the FlowRun to create. If it is there already, or refused, decide again with the answer; else look again at once.
     status: merge patch of .status, on condition that the Schedule is still the one that was looked at.
-    due: when the run to create was due, if it is on time.
+    due: when the pod of the run to create is due, if it is on time.
     """
 
     look_up: str = ""
@@ -80,10 +83,11 @@ class SchedulePlan:
 
 
 class Opening(NamedTuple):
-    """A tick, when its run is to start, and when it is to be made."""
+    """A tick; when its flow is to start, with the jitter; when its pod is; and when its run is made, a moment before."""
 
     tick: datetime
     due: datetime
+    pod: datetime
     opens: datetime
 
 
@@ -108,7 +112,7 @@ def decide_schedule(facts: ScheduleFacts) -> SchedulePlan:
         plan = _on_record(facts, progress, verdict, after=until or progress.decided_until)
     if plan.look_up:
         return plan
-    if len(due) > 1 or (due and until is not None):
+    if plan.create_run is not None or len(due) > 1 or (due and until is not None):
         plan = replace(plan, requeue_after_s=0.0)
     elif upcoming is not None:
         plan = replace(plan, requeue_after_s=_patience_s((upcoming.opens - facts.now).total_seconds()))
@@ -173,22 +177,22 @@ def _openings(facts: ScheduleFacts, progress: Progress, until: datetime | None) 
     ticks = progress.rule.ticks(progress.decided_until)
     if until is not None:
         ticks = takewhile(lambda tick: tick <= until, ticks)
-    if not (schedule.jitter_s or schedule.prestart_s):
-        yield from (Opening(tick, tick, tick) for tick in ticks)
-        return
+    lead = LEAD * lead_share(schedule.uid)
     for tick, following in pairwise(chain(ticks, (None,))):
         assert tick is not None
-        gap = following - tick if following is not None else None
-        due = tick + jitter(schedule.uid, tick, schedule.jitter_s, gap)
-        yield Opening(tick, due, due - timedelta(seconds=_prestart_s(facts, tick)))
+        due = tick
+        if schedule.jitter_s:
+            due += jitter(schedule.uid, tick, schedule.jitter_s, following - tick if following is not None else None)
+        if due > facts.now and _may_be_early(facts, tick):
+            pod = due - timedelta(seconds=schedule.prestart_s)
+            yield Opening(tick, due, pod, pod - lead)
+        else:
+            yield Opening(tick, due, due, due)
 
 
-def _prestart_s(facts: ScheduleFacts, tick: datetime) -> int:
+def _may_be_early(facts: ScheduleFacts, tick: datetime) -> bool:
     """A run is made early only if nothing has to be decided at the tick itself."""
-    schedule = facts.schedule
-    if not schedule.prestart_s or (schedule.policy != "Allow" and overlap.earlier(facts.active, tick)):
-        return 0
-    return schedule.prestart_s
+    return facts.schedule.policy == "Allow" or not overlap.earlier(facts.active, tick)
 
 
 def _patience_s(left_s: float) -> float:
@@ -198,7 +202,7 @@ def _patience_s(left_s: float) -> float:
 def _withdrawn(facts: ScheduleFacts) -> tuple[str, ...]:
     """Runs made early whose tick is none any more: the Schedule was suspended or has another rule now."""
     schedule = facts.schedule
-    waiting = (run for run in facts.active if run.due_at > facts.now and run.prestart_s and not run.cancel)
+    waiting = (run for run in facts.active if run.due_at > facts.now and not run.cancel)
     return tuple(
         run.name
         for run in waiting
@@ -221,7 +225,7 @@ def _decide_first(facts: ScheduleFacts, progress: Progress, due: list[Opening], 
         return _on_record(facts, progress, verdict, Fate(first.tick, run=name, reason=_late(facts, first)), after=after)
     fates = list(_skips(facts, due, verdict, answer))
     if not fates:
-        return _start(facts, progress, first, verdict, after)
+        return _start(facts, first)
     if not facts.settled and answer is None:
         return SchedulePlan(look_up=name)
     return _on_record(facts, progress, verdict, *fates, after=after)
@@ -264,9 +268,8 @@ def _skip_reason(
     return ""
 
 
-def _start(
-    facts: ScheduleFacts, progress: Progress, opening: Opening, verdict: Verdict, after: datetime
-) -> SchedulePlan:
+def _start(facts: ScheduleFacts, opening: Opening) -> SchedulePlan:
+    """Make the run. The next look finds it and puts it on record: when many ticks fall on one moment, all runs are made first."""
     schedule = facts.schedule
     run = tick_run(
         schedule,
@@ -274,11 +277,8 @@ def _start(
         delay_s=(opening.due - opening.tick).total_seconds(),
         prestart_s=schedule.prestart_s if opening.due > facts.now else 0,
     )
-    late = _late(facts, opening)
-    fate = Fate(opening.tick, run=run["metadata"]["name"], reason=late)
-    plan = _on_record(facts, progress, verdict, fate, after=after)
     cancel = overlap.to_cancel(schedule.policy, overlap.earlier(facts.active, opening.tick))
-    return replace(plan, cancel=cancel, create_run=run, due=None if late else opening.opens)
+    return SchedulePlan(cancel=cancel, create_run=run, due=None if _late(facts, opening) else opening.pod)
 
 
 def _on_record(

@@ -52,11 +52,12 @@ def test_nothing_changes_nothing_is_written():
     status = look(a_schedule(), 0).status
     plan = look(a_schedule(status), 30)
     assert (plan.status, plan.create_run, plan.events) == (None, None, ())
-    assert plan.requeue_after_s == 1800 - 180  # a tenth of the way is left
+    assert 1615 < plan.requeue_after_s < 1620, "a tenth of the way is left"
 
 
 def test_the_timer_is_exact_when_the_tick_is_near():
-    assert look(a_schedule(look(a_schedule(), 0).status), 59.5).requeue_after_s == 30
+    left_s = look(a_schedule(look(a_schedule(), 0).status), 59.5).requeue_after_s
+    assert 27 <= left_s <= 29.4, "a run is made within the three seconds before its tick"
 
 
 def test_a_tick_makes_its_run():
@@ -65,8 +66,11 @@ def test_a_tick_makes_its_run():
     assert plan.create_run["spec"]["parameters"] == {"day": "2026-03-01", "n": 1}
     assert belongs_to(plan.create_run, "u")
     assert not belongs_to(plan.create_run, "another")
-    assert plan.status["started"] == 1
     assert plan.due == T0 + timedelta(hours=1)
+    assert (plan.status, plan.requeue_after_s) == (None, 0.0)
+    plan = look(a_schedule(), 60, active=(a_run(13),))
+    assert plan.create_run is None
+    assert (plan.status["started"], plan.status["lastRun"]) == (1, "nightly-20260301t130000z")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,7 @@ def test_while_the_run_of_an_earlier_tick_goes_on(policy, active, made, cancelle
     plan = look(a_schedule(concurrencyPolicy=policy), 60, active=tuple(active))
     assert (plan.create_run is not None) == made
     assert plan.cancel == cancelled
-    assert plan.status.get("skippedByReason") == skipped
+    assert (plan.status or {}).get("skippedByReason") == skipped
 
 
 def test_a_run_waits_for_the_oldest_before_it():
@@ -162,10 +166,10 @@ def test_an_edit_counts_from_when_it_was_made():
     }
     plan = look(a_schedule(before, **spec), 190)
     assert plan.create_run["spec"]["scheduledTime"] == "2026-03-01T13:00:00.000Z"
+    plan = look(a_schedule(before, **spec), 190, active=(a_run(13),))
     assert plan.requeue_after_s == 0
     plan = look(a_schedule(plan.status, **spec), 190)
     assert plan.create_run["spec"]["scheduledTime"] == "2026-03-01T13:45:00.000Z"
-    assert plan.status["rule"]["cron"] == "45 * * * *"
 
 
 def test_another_kind_of_rule_takes_the_old_one_out():
