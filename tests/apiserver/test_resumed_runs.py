@@ -47,7 +47,9 @@ def main(count: int = 8, offset: int = 0):
 
 @pytest.fixture(scope="module")
 def stack(cluster, installed, tmp_path_factory) -> Iterator[Stack]:
-    with running_stack(cluster, tmp_path_factory.mktemp("resumed"), agent_name="resumed-agent") as running:
+    folder = tmp_path_factory.mktemp("resumed")
+    allowed = ("--allow-storage", f"file://{tmp_path_factory.getbasetemp()}")
+    with running_stack(cluster, folder, agent_name="resumed-agent", operator=allowed) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,10 @@ def wait_until(
 
 
 @contextmanager
-def running_stack(cluster: Cluster, folder: Path, *, agent_name: str) -> Iterator[Stack]:
-    """A stack with operator and agent started, and stopped at the end of the block."""
+def running_stack(cluster: Cluster, folder: Path, *, agent_name: str, operator: Sequence[str] = ()) -> Iterator[Stack]:
+    """A stack with operator (and its further arguments) and agent started, and stopped at the end of the block."""
     stack = Stack(cluster, folder, agent_name=agent_name)
+    stack.arguments["operator"] += operator
     stack.start("operator")
     stack.start("agent")
     try:

@@ -103,6 +103,10 @@ def run(
         float, typer.Option(help="Seconds after which a leader that cannot renew steps down.")
     ] = 8,
     retry_period: Annotated[float, typer.Option(help="Seconds between two renewals.")] = 2,
+    node_lost_after: Annotated[
+        float,
+        typer.Option(min=10, help="Seconds that a node may be silent until the runs on it are started elsewhere."),
+    ] = 300,
     max_active_runs: Annotated[
         int | None,
         typer.Option(min=1, help="How many runs may be active at a time, over all queues.", show_default="no limit"),
@@ -116,7 +120,9 @@ def run(
     from levada.operator.settings import default_image as image_of_version
 
     set_up_logging(verbose=verbose)
-    decide = Settings(default_image=default_image or image_of_version(), storage=storage or "")
+    decide = Settings(
+        default_image=default_image or image_of_version(), storage=storage or "", node_lost_after_s=node_lost_after
+    )
     namespaces = tuple(dict.fromkeys(namespace or ()))
     if namespaces and shard_selector:
         raise error("--namespace and --shard-selector exclude each other", "choose the namespaces by name or by label")

@@ -48,8 +48,8 @@ def obstacle(facts: RunFacts) -> Problem | None:
     if not repeated.exists:
         return Problem(
             "RetryOfNotFound",
-            f"There is no FlowRun {name!r} any more, so nobody knows which results it has stored: set fromScratch in a "
-            "new FlowRun to run every task.",
+            f"There is no FlowRun {name!r}, neither here nor in the archive, so nobody knows which results it has stored: "
+            "correct the name, or set fromScratch in a new FlowRun to run every task.",
         )
     if not is_terminal(repeated.phase):
         return Problem(

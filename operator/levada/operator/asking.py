@@ -1,12 +1,20 @@
 """Objects that are not under watch, read when a decision asks for one."""
 
+import asyncio
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from levada.archive.record import RecordError
 from levada.decide.facts import NodeView, RepeatedRun, RunFacts
 from levada.decide.plan import Ask
+from levada.decide.storages import is_allowed, storage_of_runs
 from levada.decide.views import node_view, repeated_run
-from levada.kube import Client, Forbidden, NotFound
+from levada.exceptions import LevadaError
+from levada.kube import Client, ConnectionLost, Forbidden, NotFound
 from levada.resources.kinds import FLOW_RUNS, NODES
+
+if TYPE_CHECKING:
+    from levada.archive.reader import Record
 
 
 async def answered(client: Client, facts: RunFacts, ask: Ask) -> RunFacts:
@@ -21,8 +29,33 @@ async def answered(client: Client, facts: RunFacts, ask: Ask) -> RunFacts:
     try:
         repeated = repeated_run(await client.get(FLOW_RUNS, ask.name, facts.run.namespace))
     except NotFound:
-        repeated = RepeatedRun(exists=False)
+        repeated = await _archived(facts, ask.name)
     return replace(facts, repeated=repeated)
+
+
+async def _archived(facts: RunFacts, name: str) -> RepeatedRun:
+    """The run as its record tells, if it has left the cluster and there is an archive.
+
+    Raises:
+        ConnectionLost: the archive cannot be read now.
+    """
+    url = storage_of_runs(facts.deployment, facts.settings)
+    if not url or not is_allowed(url, facts.settings):
+        return RepeatedRun(exists=False)
+    try:
+        record = await asyncio.to_thread(_newest_record, url, facts.run.namespace, name)
+    except (LevadaError, RecordError) as error:
+        raise ConnectionLost(f"the archive {url} cannot be read: {error}") from error
+    return RepeatedRun(exists=False) if record is None else repeated_run(record.run)
+
+
+def _newest_record(url: str, namespace: str, name: str) -> "Record | None":
+    """A name may have been given again: the run that ended last."""
+    from levada.archive.reader import Archive
+
+    archive = Archive.of(url)
+    records = [archive.record(folder) for folder in archive.folders(namespace, name)]
+    return max(filter(None, records), key=lambda record: record.entry.moment, default=None)
 
 
 async def _node(client: Client, name: str) -> NodeView:
