@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format test test-unit test-apiserver test-chaos bench-operator bench-crashes soak bench-engine coverage crds constraints clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-apiserver test-chaos bench-operator bench-crashes soak bench-engine coverage crds constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ format: install ## Rewrite the code in the house's format
 
 crds: install ## Generate crds/ from the models
 	@$(BIN)/levada crds
+
+docs-metrics: install ## Generate the table of docs/metrics.md from the code
+	@{ sed '/^| metric /,$$d' docs/metrics.md; $(BIN)/levada operator metrics; } > docs/metrics.new && mv docs/metrics.new docs/metrics.md
 
 test: install ## The whole test suite: unit, then against a real control plane, then kill -9
 	@$(PYTEST) -n 2 --dist loadfile tests/unit

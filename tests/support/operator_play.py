@@ -202,6 +202,14 @@ class Play:
 
         await until(look, what=f"Event {reason} about {name}")
 
+    async def has_events(self, name: str, *reasons: str) -> None:
+        """These, each once, and no others: they are written in the background, in any order."""
+
+        async def look() -> Any:
+            return sorted(await self.reasons(name)) == sorted(reasons)
+
+        await until(look, what=f"Events {reasons} about {name}")
+
     # --- the kubelet --------------------------------------------------------------------------------------------------
 
     async def bind(self, pod: dict[str, Any], node: str) -> None:

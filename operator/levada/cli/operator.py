@@ -70,11 +70,17 @@ def run(
         ),
     ] = None,
     metrics_address: Annotated[
-        str, typer.Option(help="HOST:PORT of the Prometheus page; empty for none.")
+        str, typer.Option(help="HOST:PORT of /metrics, /healthz and /readyz; empty for none.")
     ] = "127.0.0.1:9464",
-    liveness_url: Annotated[
-        str, typer.Option(help="Answer liveness probes there, for example http://0.0.0.0:8080/healthz.")
-    ] = "",
+    metrics_deployments: Annotated[
+        int, typer.Option(min=0, help="How many Deployments get series of their own; the others share `other`.")
+    ] = 100,
+    metrics_exemplars: Annotated[
+        bool, typer.Option("--metrics-exemplars", help="Name runs as exemplars, in the OpenMetrics format.")
+    ] = False,
+    relist_seconds: Annotated[
+        float, typer.Option(min=1, help="How often everything is listed again; three times that of silence is a fault.")
+    ] = 300.0,
     kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig to use.", show_default="as kubectl")] = None,
     context: Annotated[str | None, typer.Option(help="The kubeconfig's context to use.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=1000, help="How many objects to work on at a time.")] = 32,
@@ -115,6 +121,7 @@ def run(
 ) -> None:
     """Run the operator until it gets SIGTERM or Ctrl-C."""
     from levada.decide.facts import Settings
+    from levada.decide.health import Patience
     from levada.operator.election import ElectionSettings, default_lease_name, own_identity
     from levada.operator.settings import OperatorSettings
     from levada.operator.settings import default_image as image_of_version
@@ -140,7 +147,10 @@ def run(
         kubeconfig=kubeconfig,
         context=context,
         metrics_address=metrics_address,
-        liveness_url=liveness_url,
+        metrics_deployments=metrics_deployments,
+        metrics_exemplars=metrics_exemplars,
+        relist_s=relist_seconds,
+        patience=Patience(silence_s=3 * relist_seconds),
         workers=workers,
         secrets_dir=secrets_dir,
         notify_allow=tuple(notify_allow or ()),
@@ -196,6 +206,15 @@ def manifests(
     from levada.resources.access import manifests as access_manifests
 
     yaml.safe_dump_all(access_manifests(namespace or ["default"], namespaced=namespaced), sys.stdout, sort_keys=False)
+
+
+@app.command()
+def metrics() -> None:
+    """Print the table of the operator's metrics, as Markdown."""
+    from levada.operator.metrics import Metrics
+    from levada.operator.metricset import markdown
+
+    typer.echo(markdown(Metrics().specs), nl=False)
 
 
 def set_up_logging(*, verbose: bool) -> None:

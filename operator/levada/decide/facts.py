@@ -43,6 +43,24 @@ class SlotView:
 
 
 @dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What only the end of a run tells. Times are in seconds; None: nobody measured.
+
+    tasks: for each task run that ran and has a row, the name of the task (of its function, not of the run) and how long it took.
+    counts: all task runs by state, as status.taskCounts has them.
+    task_retries: how many tries beyond the first the rows show.
+    """
+
+    duration_s: float | None = None
+    wait_s: float | None = None
+    import_s: float | None = None
+    user_s: float | None = None
+    tasks: tuple[tuple[str, float], ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    task_retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunView:
     """A FlowRun, without its task rows."""
 
@@ -85,6 +103,7 @@ class RunView:
     succeeded: Mapping[str, Any] | None = None  # the condition of this name, as it stands
     other_conditions: tuple[Mapping[str, Any], ...] = ()  # the rest: who writes one writes them all
     slots: tuple[SlotView, ...] = ()
+    end: RunEnd | None = None  # in a terminal phase only
 
     @property
     def due_at(self) -> datetime:
@@ -172,6 +191,7 @@ class PodView:
     disruption: str = ""  # reason of the DisruptionTarget condition
     disruption_message: str = ""
     unready_since: datetime | None = None  # it runs, and Kubernetes says that it is not ready
+    scheduled_at: datetime | None = None  # a node was chosen; whole seconds, as the API server has it
     unschedulable: str = ""  # message of PodScheduled=False
     waiting: str = ""  # reason why a container waits: ErrImagePull, CreateContainerConfigError, ...
     waiting_message: str = ""
@@ -448,6 +468,8 @@ class Settings:
     note_after_s: float = 10.0
     # A wait without a known cause is mentioned later: in a burst of runs it is only the queue of the cluster, and each mention is two writes.
     note_unexplained_after_s: float = 60.0
+    # A run that waits for admission longer than this gets an Event that says what for.
+    long_wait_s: float = 300.0
     # A broken image reference or missing Secret does not heal by itself; this is for the one that is being applied right now.
     fail_fast_s: float = 60.0
     # A pull that fails for another reason than a wrong name may go better on another node, with another attempt.

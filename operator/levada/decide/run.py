@@ -9,6 +9,7 @@ from typing import Final
 
 from levada.decide import parameters, rerun, suspension
 from levada.decide.admission import TurnedAway, Wait, admit, held_back, wait_for_earlier, wait_for_time
+from levada.decide.announcements import long_wait
 from levada.decide.attempt import (
     End,
     conclude,
@@ -100,12 +101,14 @@ def _waiting(facts: RunFacts, wait: Wait) -> Plan:
     phase = wait.phase
     if phase == RunPhase.SCHEDULED and run.phase in {RunPhase.QUEUED, RunPhase.PAUSED}:
         phase = RunPhase.QUEUED  # there is no way back
-    if (run.phase, run.reason, run.message) == (phase, wait.reason, clip(wait.message)):
-        return Plan(requeue_after_s=wait.for_s)
-    status = phase_status(run, phase, wait.reason, wait.message, now=facts.now)
-    if facts.deployment is not None:
-        status["queue"] = facts.deployment.queue
-    return Plan(status=status, requeue_after_s=wait.for_s)
+    event, left_s = long_wait(facts, wait.message) if phase == RunPhase.QUEUED else (None, None)
+    status = None
+    if (run.phase, run.reason, run.message) != (phase, wait.reason, clip(wait.message)):
+        status = phase_status(run, phase, wait.reason, wait.message, now=facts.now)
+        if facts.deployment is not None:
+            status["queue"] = facts.deployment.queue
+    look_again = [seconds for seconds in (wait.for_s, left_s) if seconds is not None]
+    return Plan(status=status, events=(event,) if event else (), requeue_after_s=min(look_again, default=None))
 
 
 def _problem(facts: RunFacts, problem: Problem) -> Plan:

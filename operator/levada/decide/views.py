@@ -4,6 +4,7 @@ Nothing here raises for what an object lacks: an object that the schema let in i
 """
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,13 +25,14 @@ from levada.decide.facts import (
     QueueView,
     RepeatedRun,
     RetryPolicy,
+    RunEnd,
     RunView,
     ScheduleView,
     SlotView,
 )
 from levada.decide.rerun import own_key
 from levada.decide.schedule_rule import Rule
-from levada.decide.times import parse
+from levada.decide.times import parse, seconds_between
 from levada.resources import sources
 from levada.resources.names import (
     ANNOTATION_NOTIFY,
@@ -47,7 +49,7 @@ from levada.resources.names import (
     LABEL_SCHEDULE,
     RUNNER_SERVICE_ACCOUNT,
 )
-from levada.resources.phases import DEFAULT_OCCASIONS
+from levada.resources.phases import DEFAULT_OCCASIONS, is_terminal
 
 Object = Mapping[str, Any]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -102,6 +104,28 @@ def run_view(obj: Object) -> RunView:
         succeeded=next((item for item in conditions if item.get("type") == "Succeeded"), None),
         other_conditions=tuple(item for item in conditions if item.get("type") != "Succeeded"),
         slots=_slots(status.get("slots")),
+        end=_run_end(status) if is_terminal(status.get("phase")) else None,
+    )
+
+
+def _run_end(status: Object) -> RunEnd:
+    """The figures of a run that is over. Rows are written by the run's pod: what cannot be read is left out."""
+    stages = status.get("stages") or _EMPTY
+    times, retries = [], 0
+    for task_id, row in (status.get("tasks") or _EMPTY).items():
+        retries += max(0, (row.get("attempt") or 0) - 1)
+        started, ended = parse(row.get("startTime")), parse(row.get("endTime"))
+        if started is not None and ended is not None and not row.get("cached"):
+            # The id is the slug of the task's function and a number; the row's name may hold anything, parameters too.
+            times.append((sys.intern(task_id.rpartition("-")[0] or task_id), seconds_between(started, ended)))
+    return RunEnd(
+        duration_s=status.get("durationSeconds"),
+        wait_s=stages.get("waitSeconds"),
+        import_s=stages.get("importSeconds"),
+        user_s=stages.get("userSeconds"),
+        tasks=tuple(times),
+        counts=status.get("taskCounts") or _EMPTY,
+        task_retries=retries,
     )
 
 
@@ -141,7 +165,8 @@ def pod_view(obj: Object, *, gone: bool = False) -> PodView:
     labels = meta.get("labels") or _EMPTY
     conditions = {item.get("type"): item for item in status.get("conditions") or ()}
     disruption = _when(conditions.get("DisruptionTarget"), "True")
-    scheduled = _when(conditions.get("PodScheduled"), "False")
+    scheduled = conditions.get("PodScheduled")
+    unscheduled = _when(scheduled, "False")
     unready = _when(conditions.get("Ready"), "False")
     flow, failed = _flow_container(status)
     state = flow.get("state") or _EMPTY
@@ -167,7 +192,8 @@ def pod_view(obj: Object, *, gone: bool = False) -> PodView:
         disruption=disruption.get("reason") or "",
         disruption_message=disruption.get("message") or "",
         unready_since=parse(unready.get("lastTransitionTime")) if state.get("running") else None,
-        unschedulable=(scheduled.get("message") or scheduled.get("reason") or "") if scheduled else "",
+        scheduled_at=parse(_when(scheduled, "True").get("lastTransitionTime")),
+        unschedulable=unscheduled.get("message") or unscheduled.get("reason") or "",
         waiting=waiting.get("reason") or "",
         waiting_message=waiting.get("message") or "",
         started_at=started,

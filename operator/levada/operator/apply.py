@@ -1,4 +1,6 @@
-"""From a plan to API calls, in the order that makes a crash between any two harmless: status, Job, stops, other runs, Events.
+"""From a plan to API calls, in the order that makes a crash between any two harmless: status, Job, stops, other runs.
+
+Events of the run come last, and are written in the background (herald.py).
 
 Every write says what it believes (resource version, uid), so a decision made from old facts is refused, not carried out.
 """
@@ -40,7 +42,7 @@ class Answers:
 
 
 async def apply_run(client: Client, run: RunView, plan: Plan, answers: Answers, *, now: datetime) -> None:
-    """Carry out a plan. Raises at the first step that fails; the steps before it are in `answers`."""
+    """Carry out a plan, all but its Events. Raises at the first step that fails; the steps before it are in `answers`."""
     if plan.status is not None:
         body = await patch_status(
             client, FLOW_RUNS, run.namespace, run.name, plan.status, uid=run.uid, resource_version=run.resource_version
@@ -57,7 +59,6 @@ async def apply_run(client: Client, run: RunView, plan: Plan, answers: Answers, 
         cancelled = await _cancel_run(client, run, other, now=now)
         if cancelled is not None:
             answers.others += (cancelled,)
-    await write_events(client, About(FLOW_RUNS, run.namespace, run.name, run.uid), plan.events, now=now)
 
 
 async def patch_status(

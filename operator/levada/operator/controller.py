@@ -16,13 +16,16 @@ from levada.decide.plan import Plan
 from levada.decide.run import decide_run
 from levada.decide.views import job_view, pod_view, run_view
 from levada.kube import ApiError, Client, Conflict, ConnectionLost, Invalid, NotFound
+from levada.operator.announcer import Announcer, about_run
 from levada.operator.apply import Answers, JobRefusedError, apply_run
 from levada.operator.asking import answered
 from levada.operator.definitions import Definitions
 from levada.operator.gather import run_facts
+from levada.operator.herald import Herald
 from levada.operator.metrics import Metrics
 from levada.operator.notifications import Notifier
 from levada.operator.queues import Queues
+from levada.operator.run_metrics import RunMetrics
 from levada.operator.schedules import Schedules
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key, Store
@@ -70,16 +73,20 @@ class Controller:
         self.client = client
         self.settings = settings
         self.store = Store(max_active_runs=settings.max_active_runs)
-        self.queue: WorkQueue[Work] = WorkQueue()
         self.metrics = metrics or Metrics()
+        self.queue: WorkQueue[Work] = WorkQueue(on_wait=self.metrics.workqueue_wait.observe)
         self.now = now
+        self.herald = Herald(client, self.metrics, now)
         self.started = False
         self.serves: Callable[[str], bool] = lambda namespace: True  # of other namespaces nothing is taken in
         self.joining: set[str] = set()  # namespaces that are served, and have not been listed completely yet
         # Who looks at which kind. A kind with a module of its own registers itself here.
         self.reconcilers: dict[str, Reconcile] = {RUN: self._reconcile_run}
         # Called in the loop, on every news of a run, its end included: quick, and never raising.
-        self.run_listeners: list[RunListener] = []
+        self.run_listeners: list[RunListener] = [
+            RunMetrics(self.metrics, self.store, now).on_news,
+            Announcer(self.herald, self.store).on_news,
+        ]
         self.definitions = Definitions(self)
         self.schedules = Schedules(self)
         self.queues = Queues(self)
@@ -170,6 +177,7 @@ class Controller:
     def start(self) -> None:
         """Everything has been listed: from now on what is not known is not there."""
         self.started = True
+        self.queue.begin()
         self._settle(self._settled)
 
     def settle(self, namespace: str) -> None:
@@ -334,6 +342,7 @@ class Controller:
             raise
         else:
             self._take(answers)
+            self.herald.tell(about_run(run), plan.events)
             if answers.created and run.attempt == 0:
                 self.metrics.start_latency.observe(max(0.0, (self.now() - run.due_at).total_seconds()))
 
@@ -344,8 +353,6 @@ class Controller:
         for other in answers.others:
             self.take_run(other)
         if answers.run is not None:
-            if is_terminal(answers.run.phase):
-                self.metrics.runs_finished.labels(answers.run.phase).inc()
             self.take_run(answers.run)
 
     async def _job_refused(self, key: Key, refusal: JobRefusedError) -> None:

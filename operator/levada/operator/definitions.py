@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,7 @@ class Definitions:
         self._c = controller
         # What changed while a list was under way: the list may be older than the change.
         self._touched: dict[Kind, set[Key]] = {}
+        self.listed_at_s: dict[Kind, float] = {}  # when each was last listed completely, on the monotonic clock
         self._listing = asyncio.Lock()
         for kind, judge in (
             (FLOWS, self._flow),
@@ -137,6 +139,7 @@ class Definitions:
                 for key, item in listed.items():
                     if key not in touched:
                         self.on_change(kind, "MODIFIED", item)
+            self.listed_at_s[kind] = time.monotonic()
         finally:
             del self._touched[kind]
 

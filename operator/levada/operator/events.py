@@ -1,6 +1,7 @@
 """core/v1 Events about our objects, with deterministic names: a replay after a crash meets its own Event and adds none."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -46,3 +47,9 @@ def event_body(about: About, spec: EventSpec, *, now: datetime) -> dict[str, Any
         "source": {"component": FIELD_MANAGER_OPERATOR},
         "reportingComponent": FIELD_MANAGER_OPERATOR,
     }
+
+
+def counted(spec: EventSpec, now: datetime, window_s: int) -> EventSpec:
+    """The same Event, named after the window of time that it falls in: a restarted operator finds the same window."""
+    window = int(now.timestamp()) // window_s * window_s
+    return replace(spec, discriminator=f"{spec.discriminator}-{window:x}")

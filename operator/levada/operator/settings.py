@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from levada.decide.facts import Settings
+from levada.decide.health import Patience
 from levada.operator.election import ElectionSettings
+from levada.operator.metrics import DEFAULT_DEPLOYMENTS
 
 ENV_DEFAULT_IMAGE: Final = "LEVADA_DEFAULT_IMAGE"
 DEFAULT_METRICS_ADDRESS: Final = "127.0.0.1:9464"
@@ -20,8 +22,9 @@ class OperatorSettings:
 
     namespaces: only these are looked at; empty means all, which needs rights in all.
     shard_selector: only namespaces whose labels match are looked at, as they come and go; empty means all. Not with `namespaces`.
-    metrics_address: HOST:PORT of the Prometheus page; empty for none.
-    liveness_url: where kopf answers liveness probes; empty for none.
+    metrics_address: HOST:PORT of /metrics, /healthz and /readyz; empty for none.
+    metrics_deployments: how many Deployments get series of their own.
+    metrics_exemplars: name runs as exemplars, in the OpenMetrics format.
     workers: reconciles at a time. Each holds a TLS connection (some 0.4 MiB); a dozen keeps a small API server busy.
     election: how to stand for leader election; None: this is the only operator, and it leads.
     writes_per_second: a limit on API writes, twice as many at once; 0 for none. The API server's own fairness comes on top.
@@ -30,6 +33,7 @@ class OperatorSettings:
     notify_allow: patterns of the hosts that notifications may reach; empty for all but this machine and a cloud's metadata.
     notify_timeout_s: how long one try of a notification may take.
     relist_s: how often everything is listed again and compared, for what a broken watch may have missed.
+    patience: how long things may take before /healthz calls them stuck.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -37,7 +41,8 @@ class OperatorSettings:
     kubeconfig: Path | None = None
     context: str | None = None
     metrics_address: str = DEFAULT_METRICS_ADDRESS
-    liveness_url: str = ""
+    metrics_deployments: int = DEFAULT_DEPLOYMENTS
+    metrics_exemplars: bool = False
     workers: int = 12
     election: ElectionSettings | None = None
     writes_per_second: float = DEFAULT_WRITES_PER_SECOND
@@ -46,6 +51,7 @@ class OperatorSettings:
     secrets_dir: Path | None = None
     notify_allow: tuple[str, ...] = ()
     notify_timeout_s: float = 10.0
+    patience: Patience = field(default_factory=Patience)
     decide: Settings = field(default_factory=Settings)
 
 

@@ -1,6 +1,6 @@
 """The operator process: kopf's life cycle and watches, our reflectors and workers, metrics; all of it or none.
 
-kopf feeds the few definitions (Flow, Deployment, WorkQueue, Schedule) and gives the process its life cycle and liveness probe. It
+kopf feeds the few definitions (Flow, Deployment, WorkQueue, Schedule) and gives the process its life cycle. It
 writes nothing: only on.event is used, so no finalizer and no annotation of kopf's ever lands on an object. The three kinds
 that come in masses go through levada.kube.Reflector, which costs a tenth per event and can leave finished runs on the server.
 """
@@ -12,29 +12,28 @@ import logging
 import signal
 import sys
 import time
-from collections import Counter as Tally
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Final
 
 import aiohttp
 import kopf
-from prometheus_client import start_http_server
 
 from levada.kube import Client, KubeError, LeadershipLost, Reflector, config
 from levada.kube.ratelimit import WriteLimiter
 from levada.operator.controller import Controller
 from levada.operator.definitions import WATCHED
 from levada.operator.election import Leadership, WriteGate, leadership
-from levada.operator.metrics import Metrics, State
+from levada.operator.health import Health
+from levada.operator.metrics import Metrics
 from levada.operator.notifications import WORKERS as NOTIFIERS
+from levada.operator.pages import Pages, served
 from levada.operator.settings import OperatorSettings
 from levada.operator.shard import Shard, check_selector
-from levada.operator.store import Key
+from levada.operator.state import state_of
 from levada.resources.kinds import FLOW_RUNS, JOBS, PODS, Kind
 from levada.resources.names import ANNOTATION_RUN_UID, CONTAINER_NAME, ENV_CODE_DIR, ENV_ENTRYPOINT, LABEL_RUN
-from levada.resources.phases import TERMINAL_PHASES, is_terminal
+from levada.resources.phases import TERMINAL_PHASES
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = la
         LeadershipLost: it led and may lead no longer. Nothing of it may go on: start it anew.
         ExceptionGroup: a part failed.
     """
-    metrics = Metrics()
+    metrics = Metrics(deployments=settings.metrics_deployments, exemplars=settings.metrics_exemplars)
     connection = config.load(settings.kubeconfig, settings.context)
     rate = settings.writes_per_second
     async with leadership(connection, settings.election, user_agent=USER_AGENT) as (leader, fence):
@@ -83,9 +82,11 @@ async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = la
                 await check_selector(client, settings.shard_selector)
             controller = Controller(client, settings, metrics=metrics)
             reflectors = make_reflectors(controller)
-            metrics.observe_state(lambda: state_of(controller, reflectors))
+            health = Health(controller, reflectors, leader)
+            pages = Pages(asyncio.get_running_loop(), metrics, health.facts, settings.patience)
+            metrics.observe_state(lambda: pages.read(lambda: state_of(controller, reflectors)))
             metrics.leader.set_function(lambda: leader.leading)
-            with _metrics_page(metrics, settings.metrics_address):
+            with served(pages, settings.metrics_address):
                 async with controller.notifier.sender:
                     await _serve_as(leader, controller, reflectors, on_ready)
 
@@ -137,6 +138,7 @@ async def _run_all(
                 group.create_task(_once(moments.started, each), name="notifications")
                 for each in (notifier.look_back, *[notifier.work] * NOTIFIERS)
             )
+            parts.append(group.create_task(controller.herald.run(), name="events"))
             parts.append(group.create_task(_start_when_elected(leader, controller, reflectors, on_ready, moments)))
             group.create_task(_stop_in_order(moments, parts, leader))
             await run_kopf(controller, moments)
@@ -305,7 +307,6 @@ async def run_kopf(controller: Controller, moments: Moments) -> None:
                 standalone=True,
                 clusterwide=not settings.namespaces,
                 namespaces=settings.namespaces,
-                liveness_endpoint=settings.liveness_url or None,
                 stop_flag=moments.kopf_may_end,
             )
             for number in (signal.SIGTERM, signal.SIGINT):  # after kopf has set its own handlers
@@ -339,10 +340,6 @@ def make_registry(controller: Controller) -> kopf.OperatorRegistry:
     async def login(**_: Any) -> kopf.AiohttpSession:
         return await kopf_session(controller.client)
 
-    @kopf.on.probe(id="queue", registry=registry)
-    def probe(**_: Any) -> dict[str, int]:
-        return {"waiting": len(controller.queue), "working": controller.queue.working}
-
     for kind in WATCHED:
         _watch(registry, controller, kind)
     return registry
@@ -367,39 +364,3 @@ async def kopf_session(client: Client) -> kopf.AiohttpSession:
     return kopf.AiohttpSession(
         server=connection.server, default_namespace=connection.namespace, aiohttp_session=session
     )
-
-
-# --- metrics -----------------------------------------------------------------------------------------------------------
-
-
-def state_of(controller: Controller, reflectors: dict[str, Reflector]) -> State:
-    """What the metrics page says of the moment. Called from the thread of the page: reads only, of copies."""
-    runs = list(controller.store.runs.values())
-    grace = timedelta(seconds=controller.settings.decide.terminal_grace_s + 60)
-    now = controller.now()
-    leftovers = 0
-    for run in runs:
-        pods = list(controller.store.pods.get(Key(run.namespace, run.name), {}).values())
-        overdue = run.completed_at is not None and now - run.completed_at > grace
-        leftovers += is_terminal(run.phase) and overdue and any(not pod.finished for pod in pods)
-    ages: dict[str, float] = {}
-    for name, reflector in reflectors.items():
-        plural = name.partition("/")[0]
-        ages[plural] = max(ages.get(plural, 0.0), reflector.last_event_age)
-    return State(Tally(run.phase for run in runs), len(controller.queue), controller.queue.working, leftovers, ages)
-
-
-@contextlib.contextmanager
-def _metrics_page(metrics: Metrics, address: str) -> Iterator[None]:
-    """Serve the page while the block runs; an empty address serves none."""
-    if not address:
-        yield
-        return
-    host, _, port = address.rpartition(":")
-    server, thread = start_http_server(int(port), addr=host or "127.0.0.1", registry=metrics.registry)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -6,8 +6,9 @@ worker is done, never to a second worker at the same time; so no reconcile needs
 
 import asyncio
 import random
+import time
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -17,12 +18,15 @@ BACKOFF_CAP_S: Final = 30.0
 
 
 class WorkQueue(Generic[K]):
-    """Use from one event loop only."""
+    """Use from one event loop only. `on_wait` is told how many seconds each key has waited for its worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_wait: Callable[[float], None] = lambda seconds: None) -> None:
         self._ready: deque[K] = deque()
         self._dirty: set[K] = set()  # to be looked at: in `_ready`, or with a worker and changed since
-        self._working: set[K] = set()
+        self._working: dict[K, float] = {}  # since when, in order
+        self._since: dict[K, float] = {}  # when a key of `_ready` came there
+        self._done_at_s = time.monotonic()
+        self._on_wait = on_wait
         self._timers: dict[K, asyncio.TimerHandle] = {}
         self._failures: dict[K, int] = {}
         self._getters: deque[asyncio.Future[None]] = deque()
@@ -36,14 +40,43 @@ class WorkQueue(Generic[K]):
         """Keys that workers have."""
         return len(self._working)
 
+    @property
+    def oldest_wait_s(self) -> float:
+        """How long the key that is next has waited; 0 if none waits."""
+        return time.monotonic() - self._since[self._ready[0]] if self._ready else 0.0
+
+    @property
+    def longest_work_s(self) -> float:
+        """How long the slowest worker has had its key; 0 if all are idle."""
+        return time.monotonic() - next(iter(self._working.values())) if self._working else 0.0
+
+    @property
+    def slowest(self) -> K | None:
+        """The key that a worker has had for longest."""
+        return next(iter(self._working), None)
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since a worker last finished with a key."""
+        return time.monotonic() - self._done_at_s
+
+    def begin(self) -> None:
+        """The workers begin: what has waited until now was not theirs."""
+        now_s = self._done_at_s = time.monotonic()
+        self._since = dict.fromkeys(self._since, now_s)
+
     def add(self, key: K) -> None:
         """Have the key looked at as soon as possible."""
         if key in self._dirty:
             return
         self._dirty.add(key)
         if key not in self._working:
-            self._ready.append(key)
-            self._wake_one()
+            self._line_up(key)
+
+    def _line_up(self, key: K) -> None:
+        self._ready.append(key)
+        self._since[key] = time.monotonic()
+        self._wake_one()
 
     def add_after(self, key: K, delay_s: float) -> None:
         """Have the key looked at after a while. Of several such wishes the earliest counts."""
@@ -83,7 +116,9 @@ class WorkQueue(Generic[K]):
                 raise
         key = self._ready.popleft()
         self._dirty.discard(key)
-        self._working.add(key)
+        now_s = time.monotonic()
+        self._working[key] = now_s
+        self._on_wait(now_s - self._since.pop(key))
         timer = self._timers.pop(key, None)
         if timer is not None:
             timer.cancel()  # this look decides anew when the next one is due
@@ -91,10 +126,10 @@ class WorkQueue(Generic[K]):
 
     def done(self, key: K) -> None:
         """The worker has finished with the key."""
-        self._working.discard(key)
+        self._working.pop(key, None)
+        self._done_at_s = time.monotonic()
         if key in self._dirty:
-            self._ready.append(key)
-            self._wake_one()
+            self._line_up(key)
 
     def close(self) -> None:
         """Cancel all timers."""

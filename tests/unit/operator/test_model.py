@@ -40,6 +40,9 @@ class VirtualQueue:
     def __len__(self) -> int:
         return len(self.ready)
 
+    def begin(self) -> None:
+        pass
+
     def add(self, key: Hashable) -> None:
         self.ready[key] = None
 
