@@ -347,7 +347,8 @@ def make_registry(controller: Controller) -> kopf.OperatorRegistry:
 
 def _watch(registry: kopf.OperatorRegistry, controller: Controller, kind: Kind) -> None:
     @kopf.on.event(kind.group, kind.version, kind.plural, id=f"watch-{kind.plural}", registry=registry)
-    def on_event(event: Any, **_: Any) -> None:
+    async def on_event(event: Any, **_: Any) -> None:
+        # A coroutine, though it awaits nothing: kopf calls a plain function in a thread, and the store belongs to the loop.
         controller.definitions.on_change(kind, event["type"] or "ADDED", event["object"])
 
 
