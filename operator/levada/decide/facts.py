@@ -85,6 +85,8 @@ class RunView:
     prestart_s: int = 0
     schedule: str = ""
     schedule_uid: str = ""
+    backfill: str = ""
+    backfill_uid: str = ""
     phase: str = ""
     reason: str = ""
     message: str = ""
@@ -439,6 +441,32 @@ class Replaceable:
 
     name: str
     uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillView:
+    """A Backfill. `rule` is its own, if it names no Schedule."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str = field(compare=False)
+    generation: int
+    created_at: datetime
+    deployment: str
+    rule: Rule
+    start_at: datetime
+    end_at: datetime
+    schedule: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    max_active: int = 5
+    reverse: bool = False
+    reprocess: str = "None"
+    dry_run: bool = False
+    paused: bool = False
+    cancel: bool = False
+    status: Mapping[str, Any] = field(default_factory=dict)
+    deleting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,14 @@ def run_name(schedule: str, tick: datetime) -> str:
     return f"{stem}-{tick.astimezone(UTC).strftime(_TIME)}"
 
 
+def tick_of(run: str) -> datetime | None:
+    """The tick that a run is named after; None if it is not named so."""
+    try:
+        return datetime.strptime(run[-len("20260101t060000z") :], _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
 def template_context(schedule: ScheduleView, tick: datetime) -> dict[str, Any]:
     """What templates in a Schedule's parameters can name."""
     return {

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from levada.decide.facts import (
     QUEUE,
+    BackfillView,
     BlockView,
     DeploymentView,
     FailureRule,
@@ -35,6 +36,7 @@ from levada.decide.schedule_rule import Rule
 from levada.decide.times import parse, seconds_between
 from levada.resources import sources
 from levada.resources.names import (
+    ANNOTATION_BACKFILL_UID,
     ANNOTATION_NOTIFY,
     ANNOTATION_RUN_UID,
     ANNOTATION_SCHEDULE_UID,
@@ -44,6 +46,7 @@ from levada.resources.names import (
     ENV_ENTRYPOINT,
     ENV_ORDER,
     LABEL_ATTEMPT,
+    LABEL_BACKFILL,
     LABEL_KUEUE_QUEUE,
     LABEL_RUN,
     LABEL_SCHEDULE,
@@ -86,6 +89,8 @@ def run_view(obj: Object) -> RunView:
         prestart_s=spec.get("prestartSeconds") or 0,
         schedule=(meta.get("labels") or _EMPTY).get(LABEL_SCHEDULE, ""),
         schedule_uid=(meta.get("annotations") or _EMPTY).get(ANNOTATION_SCHEDULE_UID, ""),
+        backfill=(meta.get("labels") or _EMPTY).get(LABEL_BACKFILL, ""),
+        backfill_uid=(meta.get("annotations") or _EMPTY).get(ANNOTATION_BACKFILL_UID, ""),
         phase=status.get("phase") or "",
         reason=status.get("reason") or "",
         message=status.get("message") or "",
@@ -348,6 +353,33 @@ def schedule_view(obj: Object) -> ScheduleView:
         suspended=bool(spec.get("suspend")),
         deleting="deletionTimestamp" in meta,
         status=obj.get("status") or _EMPTY,
+    )
+
+
+def backfill_view(obj: Object) -> BackfillView:
+    """A Backfill. The schema asks for the window; what lacks it has no tick."""
+    meta, spec = obj["metadata"], obj.get("spec") or _EMPTY
+    return BackfillView(
+        namespace=meta.get("namespace", ""),
+        name=meta["name"],
+        uid=meta.get("uid", ""),
+        resource_version=meta.get("resourceVersion", ""),
+        generation=meta.get("generation", 1),
+        created_at=_created(meta),
+        deployment=(spec.get("deploymentRef") or _EMPTY).get("name", ""),
+        schedule=(spec.get("scheduleRef") or _EMPTY).get("name", ""),
+        rule=Rule.of({name: value for name, value in spec.items() if name not in {"startTime", "endTime"}}),
+        start_at=parse(spec.get("startTime")) or _created(meta),
+        end_at=parse(spec.get("endTime")) or _EPOCH,
+        parameters=spec.get("parameters") or _EMPTY,
+        max_active=spec.get("maxActive") or 5,
+        reverse=bool(spec.get("reverse")),
+        reprocess=spec.get("reprocess") or "None",
+        dry_run=bool(spec.get("dryRun")),
+        paused=bool(spec.get("paused")),
+        cancel=bool(spec.get("cancel")),
+        status=obj.get("status") or _EMPTY,
+        deleting="deletionTimestamp" in meta,
     )
 
 

@@ -19,6 +19,7 @@ from levada.kube import ApiError, Client, Conflict, ConnectionLost, Invalid, Not
 from levada.operator.announcer import Announcer, about_run
 from levada.operator.apply import Answers, JobRefusedError, apply_run
 from levada.operator.asking import answered
+from levada.operator.backfills import Backfills
 from levada.operator.definitions import Definitions
 from levada.operator.gather import run_facts
 from levada.operator.herald import Herald
@@ -91,6 +92,7 @@ class Controller:
         self.schedules = Schedules(self)
         self.queues = Queues(self)
         self.notifier = Notifier(self)
+        self.backfills = Backfills(self)
         self._stale: set[Key] = set()  # runs to be read from the API before they are decided about
 
     # --- changes ------------------------------------------------------------------------------------------------------
@@ -166,6 +168,10 @@ class Controller:
         for queue in line.take_changed():
             if self.store.queues.get(queue) is not None:
                 self.queue.add_after(Work(WORK_QUEUES.kind, queue), COUNTS_AFTER_S)
+
+    def enqueue_after(self, kind: str, key: Key, delay_s: float) -> None:
+        """Have an object looked at in a while."""
+        self.queue.add_after(Work(kind, key), delay_s)
 
     def wake_runs(self, keys: Iterable[Key]) -> None:
         """What these runs wait for has changed."""

@@ -1,6 +1,6 @@
 """Flow, Deployment and WorkQueue: few, seldom changed, fed by kopf; each is judged and its Ready condition written.
 
-Schedules come the same way; what is done about them is in schedules.py.
+Schedules and Backfills come the same way; what is done about them is in schedules.py and backfills.py.
 
 A change of one wakes what depends on it: Flow -> Deployments -> waiting runs.
 """
@@ -20,13 +20,31 @@ from levada.decide.flow import FlowFacts, FlowPlan, Revision, decide_flow
 from levada.decide.manifest import Code, build_job
 from levada.decide.references import ready_condition
 from levada.decide.times import parse
-from levada.decide.views import block_view, controller_uid, deployment_view, flow_view, queue_view, schedule_view
+from levada.decide.views import (
+    backfill_view,
+    block_view,
+    controller_uid,
+    deployment_view,
+    flow_view,
+    queue_view,
+    schedule_view,
+)
 from levada.kube import AlreadyExists, ApiError, Conflict, NotFound
 from levada.operator.apply import patch_status, write_events
 from levada.operator.events import About
 from levada.operator.gather import deployment_facts
 from levada.operator.store import Key, Table
-from levada.resources.kinds import BLOCKS, CONFIG_MAPS, DEPLOYMENTS, FLOWS, JOBS, SCHEDULES, WORK_QUEUES, Kind
+from levada.resources.kinds import (
+    BACKFILLS,
+    BLOCKS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    FLOWS,
+    JOBS,
+    SCHEDULES,
+    WORK_QUEUES,
+    Kind,
+)
 from levada.resources.names import LABEL_FLOW, LABEL_MANAGED_BY, MANAGED_BY
 
 if TYPE_CHECKING:
@@ -34,7 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
-WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES, SCHEDULES, BLOCKS)
+WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES, SCHEDULES, BLOCKS, BACKFILLS)
 
 
 class Definitions:
@@ -76,6 +94,8 @@ class Definitions:
             return store.put_schedule(schedule_view(body))
         if kind == BLOCKS:
             return _put(store.blocks, block_view(body))
+        if kind == BACKFILLS:
+            return _put(store.backfills, backfill_view(body))
         return store.put_deployment(deployment_view(body))
 
     def _remove(self, kind: Kind, key: Key, body: Object) -> bool:
@@ -100,6 +120,7 @@ class Definitions:
             WORK_QUEUES: store.queues,
             SCHEDULES: store.schedules,
             BLOCKS: store.blocks,
+            BACKFILLS: store.backfills,
         }
         return tables[kind]
 

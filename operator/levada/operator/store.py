@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from levada.decide.code import Code
 from levada.decide.facts import (
+    BackfillView,
     BlockView,
     DeploymentView,
     FlowView,
@@ -101,6 +102,7 @@ class Store:
         self.schedules: Table[ScheduleView] = Table()
         self.limits: Table[LimitView] = Table()
         self.blocks: Table[BlockView] = Table()
+        self.backfills: Table[BackfillView] = Table()
         self.jobs: dict[Key, dict[str, JobView]] = {}  # by run
         self.pods: dict[Key, dict[str, PodView]] = {}  # by run
         self.codes: dict[Key, tuple[str, int, Code]] = {}  # by Flow: uid, generation, what inspection found

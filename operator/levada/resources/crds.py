@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import yaml
 
 from levada.resources.kinds import (
+    BACKFILLS,
     BLOCKS,
     CONCURRENCY_LIMITS,
     DEPLOYMENTS,
@@ -117,6 +118,22 @@ FACES: Final[dict[Kind, Face]] = {
             Column("Per-Second", ".spec.slotDecayPerSecond", "number"),
             AGE,
         ),
+    ),
+    BACKFILLS: Face(
+        "bf",
+        (
+            Column("Deployment", ".spec.deploymentRef.name"),
+            Column("Phase", ".status.phase"),
+            Column("Progress", ".status.progress"),
+            Column("Active", ".status.active", "integer"),
+            Column("Failed", ".status.failed", "integer"),
+            Column("From", ".spec.startTime", "date", 1),
+            Column("To", ".spec.endTime", "date", 1),
+            READY,
+            AGE,
+            Column("Message", ".status.message", priority=1),
+        ),
+        (".spec.deploymentRef.name",),
     ),
     BLOCKS: Face("block", (Column("Type", ".spec.type"), AGE)),
 }

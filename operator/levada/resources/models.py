@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from levada.resources.backfill import Backfill, BackfillSpec, BackfillStatus
 from levada.resources.block import Block, BlockSpec, BlockStatus
 from levada.resources.common import Condition, KeyRef, LevadaRef, Model, ObjectMeta, ObjectRef, Resource, Status
 from levada.resources.concurrencylimit import (
@@ -49,6 +50,9 @@ from levada.resources.workqueue import WorkQueue, WorkQueueSpec, WorkQueueStatus
 __all__ = [
     "MODELS",
     "Attempt",
+    "Backfill",
+    "BackfillSpec",
+    "BackfillStatus",
     "Block",
     "BlockSpec",
     "BlockStatus",
@@ -109,6 +113,7 @@ MODELS: Final[dict[str, type[Resource]]] = {
     "WorkQueue": WorkQueue,
     "Block": Block,
     "ConcurrencyLimit": ConcurrencyLimit,
+    "Backfill": Backfill,
 }
 
 R = TypeVar("R", bound=Resource)

@@ -16,6 +16,7 @@ LABEL_DEPLOYMENT: Final = f"{GROUP}/deployment"
 LABEL_QUEUE: Final = f"{GROUP}/queue"
 LABEL_FLOW: Final = f"{GROUP}/flow"
 LABEL_SCHEDULE: Final = f"{GROUP}/schedule"
+LABEL_BACKFILL: Final = f"{GROUP}/backfill"
 # On a run that repeats another (spec.retryOf): the name of that run.
 LABEL_RETRY_OF: Final = f"{GROUP}/retry-of"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
@@ -29,6 +30,7 @@ TAINT_AGENT: Final = f"{GROUP}/agent"
 ANNOTATION_RUN_UID: Final = f"{GROUP}/run-uid"
 # On the FlowRun of a tick: which Schedule of that name it belongs to. One that was deleted and made anew has other ticks.
 ANNOTATION_SCHEDULE_UID: Final = f"{GROUP}/schedule-uid"
+ANNOTATION_BACKFILL_UID: Final = f"{GROUP}/backfill-uid"
 # On a FlowRun whose flow is paused: a person says that it may go on. A pause with a key has an annotation of its own, `…/resume-<key>`.
 ANNOTATION_RESUME: Final = f"{GROUP}/resume"
 
@@ -99,6 +101,7 @@ MAX_TASK_ROWS_BYTES: Final = 512 * 1024
 MAX_MESSAGE_CHARS: Final = 1024
 MAX_INLINE_CODE_CHARS: Final = 256 * 1024
 MAX_ATTEMPTS_KEPT: Final = 20
+MAX_BACKFILL_TICKS: Final = 10_000
 MAX_URL_CHARS: Final = 1024
 MAX_TOLD: Final = 32
 MAX_DELIVERY_ERROR_CHARS: Final = 512

@@ -96,6 +96,7 @@ def transition_rules() -> list[Rule]:
     return rules
 
 
+NEW_BACKFILL: Final = "create another Backfill"
 NEW_RUN: Final = "create a new FlowRun instead"
 ENDED: Final = "the run has ended, and what it ended with is final"
 
@@ -275,6 +276,39 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
         ],
     },
     "ConcurrencyLimit": {"": name_rules("ConcurrencyLimit")},
+    "Backfill": {
+        "": name_rules("Backfill"),
+        "spec": [
+            exactly_one(
+                ("scheduleRef", "cron", "intervalSeconds", "rrule"),
+                "a Backfill has exactly one of scheduleRef, cron, intervalSeconds and rrule: keep one and remove the others",
+            ),
+            rule(
+                "!has(self.anchor) || has(self.intervalSeconds)",
+                "anchor goes with intervalSeconds: remove it, or use intervalSeconds",
+            ),
+            rule(
+                "self.startTime <= self.endTime",
+                "startTime is not after endTime: exchange them",
+            ),
+            *(fixed(field, NEW_BACKFILL) for field in ("scheduleRef", "cron", "intervalSeconds", "rrule", "anchor")),
+            rule(
+                "self.deploymentRef == oldSelf.deploymentRef && self.timeZone == oldSelf.timeZone && self.startTime == oldSelf.startTime"
+                " && self.endTime == oldSelf.endTime && self.reverse == oldSelf.reverse && self.reprocess == oldSelf.reprocess",
+                f"of a Backfill only paused, cancel, dryRun, maxActive and parameters can change: {NEW_BACKFILL}",
+            ),
+        ],
+        "spec.cancel": [rule("self || !oldSelf", f"cancel cannot be taken back: {NEW_BACKFILL}")],
+        "spec.dryRun": [
+            rule("!self || oldSelf", f"a backfill that has started cannot become a dry run: {NEW_BACKFILL}")
+        ],
+        "status.phase": [
+            rule(
+                "!(oldSelf in ['Completed', 'Failed', 'Cancelled']) || self == oldSelf",
+                f"the backfill has ended, and how it ended is final: {NEW_BACKFILL}",
+            )
+        ],
+    },
     "Block": {"": name_rules("Block")},
 }
 

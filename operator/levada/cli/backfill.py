@@ -1,0 +1,216 @@
+"""`levada backfill`: run a deployment for ticks of the past."""
+
+import asyncio
+import secrets
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
+from levada.cli.output import Format, console, error, machine_text
+from levada.resources.kinds import BACKFILLS, DEPLOYMENTS, SCHEDULES
+from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
+
+if TYPE_CHECKING:
+    from levada.kube import Client
+
+app = typer.Typer(add_completion=False, help="Run a deployment for ticks of the past, one run a tick.")
+
+PLAN_SECONDS: Final = 20.0
+LOOK_SECONDS: Final = 0.3
+
+
+class Reprocess(StrEnum):
+    """What --reprocess accepts."""
+
+    NONE = "none"
+    FAILED = "failed"
+    COMPLETED = "completed"
+
+
+@app.command()
+def backfill(
+    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of the deployment.")],
+    *,
+    start: Annotated[
+        str,
+        typer.Option("--from", metavar="TIME", help="First moment of the window: 2026-03-01, or 2026-03-01T06:00Z."),
+    ],
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="TIME", help="Last moment of the window; now when absent. A bare date is that whole day."
+        ),
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option("--schedule", help="The schedule whose ticks are run; the deployment's only one when absent."),
+    ] = None,
+    cron: Annotated[str | None, typer.Option("--cron", help="A cron expression, in place of a schedule.")] = None,
+    interval: Annotated[
+        int | None, typer.Option("--interval", metavar="SECONDS", help="Seconds between ticks, in place of a schedule.")
+    ] = None,
+    rrule: Annotated[str | None, typer.Option("--rrule", help="A recurrence rule, in place of a schedule.")] = None,
+    time_zone: Annotated[
+        str,
+        typer.Option(
+            "--timezone", help="IANA time zone of --cron, --interval, --rrule, and of --from and --to without one."
+        ),
+    ] = "UTC",
+    max_active: Annotated[int, typer.Option("--max-active", min=1, max=1000, help="How many runs at a time.")] = 5,
+    reverse: Annotated[bool, typer.Option("--reverse", help="The newest tick first.")] = False,
+    reprocess: Annotated[
+        Reprocess,
+        typer.Option(
+            "--reprocess", help="Ticks that have a run already: leave them, repeat the failed ones, or repeat all."
+        ),
+    ] = Reprocess.NONE,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; the value is read as YAML. Repeatable."),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the backfill; made up when absent.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and run nothing.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Follow until it ends; exit code 0 only if every run completed.")
+    ] = False,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Make a Backfill: one run a tick of the past, a few at a time. It goes on without this command."""
+    own_rule = {
+        key: value
+        for key, value in (("cron", cron), ("intervalSeconds", interval), ("rrule", rrule))
+        if value is not None
+    }
+    if len(own_rule) + (schedule is not None) > 1:
+        raise error("a backfill has one of --schedule, --cron, --interval and --rrule", "leave the others out")
+    parameters = _parameters(parameter or [])
+    spec: dict[str, Any] = {
+        "deploymentRef": {"name": deployment},
+        **({"scheduleRef": {"name": schedule}} if schedule else own_rule),
+        "timeZone": time_zone,
+        "startTime": _moment(start, time_zone, "--from"),
+        "endTime": _moment(end, time_zone, "--to", last=True) if end else _stamp(datetime.now(UTC)),
+        "maxActive": max_active,
+        "reverse": reverse,
+        "reprocess": reprocess.capitalize(),
+        "dryRun": dry_run,
+        **({"parameters": parameters} if parameters else {}),
+    }
+    _carry_out(name, spec, watch=watch, output=output, target=Target(namespace, context, kubeconfig))
+
+
+def _parameters(given: list[str]) -> dict[str, Any]:
+    from levada.cli.parameters import ParameterSyntaxError, parse_parameters
+
+    try:
+        return parse_parameters(given)
+    except ParameterSyntaxError as failure:
+        raise error(str(failure)) from None
+
+
+def _carry_out(name: str | None, spec: dict[str, Any], *, watch: bool, output: Format | None, target: Target) -> None:
+    """Create the Backfill, or show its plan, and tell."""
+    from levada.cli.backfills import show_body, watch_to_the_end
+
+    deployment, dry_run = spec["deploymentRef"]["name"], spec["dryRun"]
+
+    async def work(client: "Client", here: str) -> dict[str, Any]:
+        await find(client, DEPLOYMENTS, deployment, here, called="deployment")
+        if not {"scheduleRef", "cron", "intervalSeconds", "rrule"} & spec.keys():
+            spec["scheduleRef"] = {"name": await only_schedule(client, deployment, here)}
+        made_up = f"{deployment[: MAX_NAME_LENGTH - 14]}-backfill-{secrets.token_hex(2)}"
+        made = await client.create(BACKFILLS, _manifest(name or made_up, here, spec), here)
+        if not dry_run:
+            return await watch_to_the_end(client, made, here) if watch else made
+        try:
+            return await _planned(client, made, here)
+        finally:
+            await client.delete(BACKFILLS, made["metadata"]["name"], here)
+
+    found = run(work, target)
+    made = found["metadata"]["name"]
+    if output:
+        typer.echo(machine_text(found, output), nl=False)
+    elif dry_run or watch:
+        show_body(found, console)
+    else:
+        typer.echo(f"backfill/{made} created: `levada backfills show {made}` tells how far it is")
+    if watch and not dry_run and (found.get("status") or {}).get("phase") != "Completed":
+        raise typer.Exit(1)
+
+
+def _manifest(name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": BACKFILLS.kind,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": spec,
+    }
+
+
+async def only_schedule(client: "Client", deployment: str, namespace: str) -> str:
+    """The name of the Deployment's one Schedule.
+
+    Raises:
+        typer.Exit: it has none, or several.
+    """
+    items, _ = await client.list(SCHEDULES, namespace, field_selector=f"spec.deploymentRef.name={deployment}")
+    names = sorted(item["metadata"]["name"] for item in items)
+    if len(names) == 1:
+        return str(names[0])
+    if not names:
+        raise error(
+            f"deployment {deployment!r} has no schedule, so nobody knows its ticks",
+            "say which: --cron '0 6 * * *', --interval SECONDS or --rrule RULE",
+        )
+    raise error(f"deployment {deployment!r} has several schedules: {', '.join(names)}", "choose one with --schedule")
+
+
+async def _planned(client: "Client", made: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """The Backfill with its plan.
+
+    Raises:
+        typer.Exit: the operator does not plan it.
+    """
+    end = time.monotonic() + PLAN_SECONDS
+    while True:
+        seen = await client.get(BACKFILLS, made["metadata"]["name"], namespace)
+        status = seen.get("status") or {}
+        if status.get("fates") or status.get("phase") == "Completed":
+            return seen
+        if status.get("phase") == "Pending":
+            raise error(status.get("message") or "the backfill cannot be planned")
+        if time.monotonic() > end:
+            raise error("nobody plans the backfill", "is the operator running? `levada operator run`")
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _moment(text: str, time_zone: str, option: str, *, last: bool = False) -> str:
+    """A moment that a person typed, as RFC 3339. A bare date is its first moment, or its last."""
+    from levada.exceptions import ScheduleError
+    from levada.ticks import instant_of, zone_of
+
+    try:
+        zone = zone_of(time_zone)
+    except ScheduleError as failure:
+        raise error(str(failure)) from None
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise error(
+            f"{option} {text!r} is no time", "write 2026-03-01, 2026-03-01T06:00 or 2026-03-01T06:00Z"
+        ) from None
+    if last and len(text.strip()) <= len("2026-03-01"):
+        moment = moment.replace(hour=23, minute=59, second=59)
+    return _stamp(moment if moment.tzinfo else instant_of(moment, zone))
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,194 @@
+"""`levada backfills`: see how far backfills are, pause, cancel and repeat them."""
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
+from levada.cli.output import age, console, error, machine_text, now, state_text, table, time_text
+from levada.resources.kinds import BACKFILLS
+from levada.resources.names import MAX_NAME_LENGTH
+
+if TYPE_CHECKING:
+    from levada.kube import Client
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="See how far backfills are, pause, cancel and repeat them."
+)
+
+ENDED: Final = frozenset({"Completed", "Failed", "Cancelled"})
+LOOK_SECONDS: Final = 1.0
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the backfill.")]
+
+
+@app.command("ls")
+def list_backfills(
+    *,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """List backfills."""
+
+    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
+        found, _ = await client.list(BACKFILLS, here)
+        return found
+
+    found = run(work, Target(namespace, context, kubeconfig))
+    if output:
+        typer.echo(machine_text(found, output), nl=False)
+    elif found:
+        shown = table("NAME", "DEPLOYMENT", "PHASE", "PROGRESS", "ACTIVE", "FAILED", "AGE")
+        for body in sorted(found, key=lambda each: each["metadata"]["creationTimestamp"], reverse=True):
+            status = body.get("status") or {}
+            shown.add_row(
+                body["metadata"]["name"], body["spec"]["deploymentRef"]["name"], state_text(status.get("phase") or "Pending"),
+                status.get("progress") or "", str(status.get("active") or 0), str(status.get("failed") or 0),
+                age(body["metadata"]["creationTimestamp"], now()),
+            )  # fmt: skip
+        console.print(shown)
+    else:
+        typer.echo("no backfills: `levada backfill DEPLOYMENT --from TIME` makes one", err=True)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow until it ends.")] = False,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Show one backfill: its window, its plan, and how far it is."""
+
+    async def work(client: "Client", here: str) -> dict[str, Any]:
+        found = await find(client, BACKFILLS, name, here, called="backfill")
+        return await watch_to_the_end(client, found, here) if watch else found
+
+    found = run(work, Target(namespace, context, kubeconfig))
+    if output:
+        typer.echo(machine_text(found, output), nl=False)
+    else:
+        show_body(found, console)
+
+
+@app.command()
+def pause(
+    name: NameArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Start no further runs; those under way go on."""
+    _patch(name, {"paused": True}, "paused", Target(namespace, context, kubeconfig))
+
+
+@app.command()
+def resume(
+    name: NameArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Go on with a paused backfill."""
+    _patch(name, {"paused": False}, "resumed", Target(namespace, context, kubeconfig))
+
+
+@app.command()
+def cancel(
+    name: NameArgument,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Start no further runs, and cancel those under way."""
+    _patch(name, {"cancel": True}, "cancelled", Target(namespace, context, kubeconfig))
+
+
+@app.command()
+def retry(
+    name: NameArgument,
+    *,
+    new_name: Annotated[
+        str | None, typer.Option("--name", help="Name of the new backfill; made up when absent.")
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Make a new backfill of the same window that runs what failed or was not run, and nothing else."""
+
+    async def work(client: "Client", here: str) -> str:
+        old = await find(client, BACKFILLS, name, here, called="backfill")
+        if (old.get("status") or {}).get("phase") not in ENDED:
+            raise error(f"backfill {name!r} goes on", f"wait for its end, or `levada backfills cancel {name}`")
+        spec = {key: value for key, value in old["spec"].items() if key not in {"paused", "cancel", "dryRun"}}
+        made = new_name or f"{name[: MAX_NAME_LENGTH - 5]}-{secrets.token_hex(2)}"
+        body = {key: old[key] for key in ("apiVersion", "kind")} | {
+            "metadata": {"name": made, "namespace": here},
+            "spec": spec | {"reprocess": "Failed"},
+        }
+        await client.create(BACKFILLS, body, here)
+        return made
+
+    made = run(work, Target(namespace, context, kubeconfig))
+    typer.echo(f"backfill/{made} created")
+
+
+def _patch(name: str, spec: dict[str, Any], done: str, target: Target) -> None:
+    async def work(client: "Client", here: str) -> None:
+        await find(client, BACKFILLS, name, here, called="backfill")
+        await client.patch(BACKFILLS, name, {"spec": spec}, here)
+
+    run(work, target)
+    typer.echo(f"backfill/{name} {done}")
+
+
+async def watch_to_the_end(client: "Client", body: dict[str, Any], namespace: str) -> dict[str, Any]:
+    """Print each news in a line until the backfill has ended; returns it as it is then."""
+    said = ""
+    while True:
+        status = body.get("status") or {}
+        words = f"{status.get('phase') or 'Pending'}: {status.get('message') or 'waiting for the operator'}"
+        if words != said:
+            typer.echo(words, err=True)
+            said = words
+        if status.get("phase") in ENDED:
+            return body
+        await asyncio.sleep(LOOK_SECONDS)
+        body = await client.get(BACKFILLS, body["metadata"]["name"], namespace)
+
+
+def show_body(body: Mapping[str, Any], to: Console) -> None:
+    """One backfill in lines."""
+    spec, status = body["spec"], body.get("status") or {}
+    rule = next((f"{key} {spec[key]}" for key in ("cron", "intervalSeconds", "rrule") if key in spec), "")
+    source = f"schedule {spec['scheduleRef']['name']}" if spec.get("scheduleRef") else rule
+    rows = [
+        ("Backfill", body["metadata"]["name"]),
+        ("Deployment", spec["deploymentRef"]["name"]),
+        ("Ticks", f"{source}, {time_text(spec['startTime'])} to {time_text(spec['endTime'])}"),
+        ("Phase", state_text(status.get("phase") or "Pending")),
+        ("", status.get("message") or ""),
+        ("Plan", f"{status.get('toRun', 0)} of {status.get('total', 0)} ticks, {status.get('present', 0)} have a run already"),
+        ("First, last", f"{time_text(status.get('firstTick'))}, {time_text(status.get('lastTick'))}" if status.get("firstTick") else ""),
+        ("At a time", f"{spec.get('maxActive', 5)}{', the newest first' if spec.get('reverse') else ''}"),
+    ]  # fmt: skip
+    for title, value in rows:
+        if value:
+            to.print(Text(f"{title:<13}"), value, end="\n", sep="")
+    if status.get("fates"):
+        to.print(Text(f"{'Each tick':<13}{status['fates'][:200]}{'…' if len(status['fates']) > 200 else ''}"))
+        to.print(
+            Text(
+                f"{'':<13}. waits  r to repeat  = there already  a b active  C completed  F failed  K cancelled  - not started"
+            )
+        )
