@@ -37,7 +37,16 @@ def test_the_operator_writes_only_what_it_must():
     }
     statuses = {
         f"{plural}/status": ["patch", "update"]
-        for plural in ("flows", "deployments", "schedules", "flowruns", "workqueues", "blocks", "concurrencylimits")
+        for plural in (
+            "flows",
+            "deployments",
+            "schedules",
+            "flowruns",
+            "workqueues",
+            "blocks",
+            "concurrencylimits",
+            "backfills",
+        )
     }
     assert writes == statuses | {
         "flowruns": ["create", "patch"],
