@@ -91,5 +91,14 @@ def test_a_schedule_catches_up_with_the_latest_tick_unless_told_otherwise():
 
 
 def test_each_kind_has_a_model():
-    assert sorted(MODELS) == ["Block", "ConcurrencyLimit", "Deployment", "Flow", "FlowRun", "Schedule", "WorkQueue"]
+    assert sorted(MODELS) == [
+        "Backfill",
+        "Block",
+        "ConcurrencyLimit",
+        "Deployment",
+        "Flow",
+        "FlowRun",
+        "Schedule",
+        "WorkQueue",
+    ]
     assert all(model.model_fields["kind"].default == kind for kind, model in MODELS.items())
