@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint constraints.txt
+# An environment may have no pip of its own (`uv venv` makes such ones).
+PIP := $$([ -x $(BIN)/pip ] && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python) --disable-pip-version-check install --quiet --constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
 SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
@@ -88,7 +89,7 @@ coverage: install ## Branch coverage of the engine and the SDK by their unit tes
 
 constraints: ## Renew constraints.txt from the newest versions that pyproject allows
 	@rm -rf .venv-fresh && $(PYTHON) -m venv .venv-fresh
-	@.venv-fresh/bin/pip --disable-pip-version-check install --quiet '.[dev,dashboard,s3,dask]'
+	@.venv-fresh/bin/pip --disable-pip-version-check install --quiet '.[dev,dashboard,s3,dask,otel]'
 	@{ head -1 constraints.txt; .venv-fresh/bin/pip freeze --exclude levada | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt && rm -rf .venv-fresh
 

@@ -1,5 +1,6 @@
 """`levada deployment`: build, apply, list and run deployments."""
 
+import os
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -10,7 +11,7 @@ from levada.cli import build
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, machine_text, now, warn
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
-from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
+from levada.resources.names import ANNOTATION_TRACEPARENT, API_VERSION, ENV_TRACEPARENT, MAX_NAME_LENGTH
 from levada.resources.phases import RunPhase
 
 if TYPE_CHECKING:
@@ -144,6 +145,8 @@ async def create_run(
 
     for tries_left in reversed(range(NAME_TRIES)):
         body = flow_run(name or made_up_name(deployment), deployment, parameters)
+        if traceparent := os.environ.get(ENV_TRACEPARENT):
+            body["metadata"]["annotations"] = {ANNOTATION_TRACEPARENT: traceparent}
         try:
             return await client.create(FLOW_RUNS, body, namespace)
         except AlreadyExists:

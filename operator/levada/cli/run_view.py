@@ -11,11 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from levada.cli.output import age, between, duration_text, state_text, table, time_text
+from levada.decide.stages import stages_of
+from levada.decide.views import run_view
 
 Run = Mapping[str, Any]
 STAGES = (
     ("queuedSeconds", "queued"),
     ("waitSeconds", "start-up"),
+    ("scheduleSeconds", "a node"),
+    ("imageSeconds", "the container"),
     ("importSeconds", "import"),
     ("userSeconds", "flow"),
 )
@@ -104,7 +108,7 @@ def facts(run: Run, present: datetime) -> list[tuple[str, str]]:
         ("Next attempt", time_text(status.get("nextAttemptTime")) if status.get("phase") == "Retrying" else ""),
         ("Ended", time_text(status.get("completionTime"))),
         ("Duration", duration_text(run_seconds(status, present))),
-        ("Stages", _stages(status.get("stages") or {})),
+        ("Stages", _stages(run)),
         ("Tasks", status.get("progress", "")),
         ("Result", status.get("result", "")),
     ]
@@ -132,8 +136,15 @@ def _place(pod: str | None, node: str | None) -> str:
     return f"{pod} on node {node}" if pod and node else pod or ""
 
 
-def _stages(stages: Mapping[str, Any]) -> str:
-    return ", ".join(f"{said} {duration_text(stages[key])}" for key, said in STAGES if stages.get(key) is not None)
+def _stages(run: Run) -> str:
+    """Where the time went; of a run that is over, also what no stage explains, and what was not the flow's own."""
+    stages = status_of(run).get("stages") or {}
+    said = [f"{words} {duration_text(stages[key])}" for key, words in STAGES if stages.get(key) is not None]
+    whole = stages_of(run_view(run))
+    if whole.idle_s and said:
+        said.append(f"idle {duration_text(whole.idle_s)}")
+    overhead = "" if whole.overhead_ratio is None else f"; overhead {whole.overhead_ratio:.0%}"
+    return ", ".join(said) + overhead
 
 
 def _counts(status: Mapping[str, Any]) -> str:

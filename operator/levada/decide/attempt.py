@@ -19,6 +19,7 @@ from levada.decide.node_loss import ask_node, doubt
 from levada.decide.plan import NORMAL, NOTHING, WARNING, EventSpec, Plan, clip, phase_status
 from levada.decide.report import Report, read_report
 from levada.decide.retries import Retry, next_attempt
+from levada.decide.stages import pod_stages
 from levada.decide.timeouts import is_lost, pending_deadline, pending_since
 from levada.decide.times import seconds_between, stamp
 from levada.resources.names import CODE_DIR, MAX_ATTEMPTS_KEPT
@@ -345,6 +346,9 @@ def _finish(
         status["startTime"] = stamp(started)
     if pod is not None and not run.pod_name:
         status |= {"podName": pod.name, "nodeName": pod.node or None}
+    schedule_s, image_s = pod_stages(pod, facts.job)
+    if schedule_s is not None:  # this write is made anyway; a run that reports its end itself gets them as metrics only
+        status["stages"] = {"scheduleSeconds": schedule_s, **({"imageSeconds": image_s} if image_s is not None else {})}
     if report is not None:
         status |= {key: value for key, value in (("result", report.result), ("progress", report.progress)) if value}
     if record is not None:

@@ -54,6 +54,7 @@ class RunEnd:
     duration_s: float | None = None
     wait_s: float | None = None
     import_s: float | None = None
+    hold_s: float | None = None
     user_s: float | None = None
     tasks: tuple[tuple[str, float], ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -87,6 +88,7 @@ class RunView:
     schedule_uid: str = ""
     backfill: str = ""
     backfill_uid: str = ""
+    traceparent: str = ""
     phase: str = ""
     reason: str = ""
     message: str = ""

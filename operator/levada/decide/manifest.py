@@ -8,6 +8,7 @@ only break the run. What the runner lives on (names, labels, command, our env an
 import copy
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,7 @@ from levada.resources import names
 from levada.resources.kinds import FLOW_RUNS, JOBS
 from levada.resources.sources import read_url
 
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 Manifest = dict[str, Any]
 
 _CODE_VOLUME: Final = "levada-code"
@@ -252,6 +254,8 @@ def _env(
     }
     if deployment.persist_results is not None:
         literal[names.ENV_PERSIST_RESULTS] = "true" if deployment.persist_results else "false"
+    if _TRACEPARENT.fullmatch(run.traceparent):  # anybody may annotate, and the environment is no place for anything
+        literal[names.ENV_TRACEPARENT] = run.traceparent
     if _early_s(run, now):
         literal[names.ENV_START_AT] = stamp(run.due_at)
     fields = {names.ENV_POD: "metadata.name", names.ENV_NODE: "spec.nodeName"}

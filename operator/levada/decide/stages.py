@@ -1,9 +1,9 @@
 """Where a run's time went. What is not the user's is overhead, so overhead is a number.
 
-    due ── queued ── Job ── schedule ── node ── image ── container ── import ── flow ── user ── idle ── end
+    due ── queued ── Job ── schedule ── node ── image ── container ── import ── hold ── user ── idle ── end
                       └──────────────── wait ───────────────┘
 
-The runner measures wait, import and user; the operator knows queued, and sees schedule and image on the pod, in whole
+The runner measures wait, import, hold (for its time, see prestartSeconds) and user; the operator knows queued, and sees schedule and image on the pod, in whole
 seconds, as the API server has them. `idle` is what no other stage explains: pauses between attempts, the last report.
 """
 
@@ -22,13 +22,14 @@ class Stages:
     schedule_s: float | None = None
     image_s: float | None = None
     import_s: float | None = None
+    hold_s: float | None = None
     user_s: float | None = None
     idle_s: float | None = None
     total_s: float | None = None
 
     def known(self) -> Iterator[tuple[str, float]]:
         """The stages that are known, by their short names."""
-        for name in ("queued", "schedule", "image", "import", "user", "idle"):
+        for name in ("queued", "schedule", "image", "import", "hold", "user", "idle"):
             seconds: float | None = getattr(self, f"{name}_s")
             if seconds is not None:
                 yield name, seconds
@@ -61,12 +62,13 @@ def stages_of(run: RunView, pod: PodView | None = None, job: JobView | None = No
     if user_s is None and pod is not None and pod.started_at is not None:
         user_s = end.duration_s  # no runner has told: then all that its container did counts as the user's
     wait_s = end.wait_s if end.wait_s is not None else (schedule_s or 0.0) + (image_s or 0.0)
-    told_s = run.queued_seconds + wait_s + (end.import_s or 0.0) + (user_s or 0.0)
+    told_s = run.queued_seconds + wait_s + (end.import_s or 0.0) + (end.hold_s or 0.0) + (user_s or 0.0)
     return Stages(
         queued_s=run.queued_seconds,
         schedule_s=schedule_s,
         image_s=image_s,
         import_s=end.import_s,
+        hold_s=end.hold_s,
         user_s=user_s,
         idle_s=round(max(0.0, total_s - told_s), 3),
         total_s=total_s,

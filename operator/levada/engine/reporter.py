@@ -18,7 +18,10 @@ from levada.resources.phases import RunPhase, TaskState
 
 @dataclass(frozen=True, slots=True)
 class TaskReport:
-    """One task run as it stands now. A later report of the same `id` replaces an earlier one."""
+    """One task run as it stands now. A later report of the same `id` replaces an earlier one.
+
+    `parent`: the id of the subflow that it is part of; empty: of the run itself.
+    """
 
     id: str
     name: str
@@ -30,6 +33,7 @@ class TaskReport:
     cached: bool = False
     upstream: tuple[str, ...] = ()
     persisted: bool = False
+    parent: str = ""
 
 
 class Reporter(Protocol):

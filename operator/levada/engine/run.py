@@ -25,6 +25,7 @@ from levada.engine.signals import TerminationSignal, describe
 from levada.engine.taskrun import TaskRun, traceback_once
 from levada.engine.timeout import seconds_text
 from levada.engine.tracebacks import summary, trim
+from levada.engine.tracing import current, traced
 from levada.exceptions import ParameterError, RunFailed
 from levada.futures import Future
 from levada.logging import emit, masked, prepare
@@ -131,7 +132,7 @@ class FlowRun(Node):
         """What its code finds around it."""
         flow_token, task_token = FLOW_RUN.set(self), TASK_RUN.set(None)
         try:
-            with prints.around(self.name, wanted=self.logs_prints):
+            with current(self), prints.around(self.name, wanted=self.logs_prints):
                 yield
         finally:
             TASK_RUN.reset(task_token)
@@ -233,7 +234,14 @@ class FlowRun(Node):
             state, attempt = position.state, position.attempt
             self.scope.tell_task(
                 TaskReport(
-                    self.id, self.flow.name, state, attempt, self.start_time, self.end_time, masked(position.message)
+                    self.id,
+                    self.flow.name,
+                    state,
+                    attempt,
+                    self.start_time,
+                    self.end_time,
+                    masked(position.message),
+                    parent=self.parent.id if self.parent.parent is not None else "",
                 )
             )
 
@@ -340,7 +348,8 @@ def new(
     parent = FLOW_RUN.get()
     if parent is None:
         name = run_name or f"{flow.slug}-{os.urandom(4).hex()}"
-        return FlowRun(name, name, flow, Scope(name, reporter or default_reporter(), resume), None)
+        reporter, trail = traced(reporter or default_reporter(), run_name=name, flow_name=flow.name)
+        return FlowRun(name, name, flow, Scope(name, reporter, resume, trail), None)
     with LOCK:
         run_id = parent.scope.next_id(flow.slug)
     return FlowRun(run_id, run_name or run_id, flow, parent.scope, parent)

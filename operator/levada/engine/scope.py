@@ -12,6 +12,7 @@ from levada.resources.phases import RunPhase, TaskState
 if TYPE_CHECKING:
     from levada.engine.resuming import Resume
     from levada.engine.run import FlowRun
+    from levada.engine.tracing import Trail
 
 
 class Scope:
@@ -30,10 +31,18 @@ class Scope:
         "reporter",
         "resume",
         "total",
+        "trail",
     )
 
-    def __init__(self, name: str, reporter: Reporter | None = None, resume: "Resume | None" = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        reporter: Reporter | None = None,
+        resume: "Resume | None" = None,
+        trail: "Trail | None" = None,
+    ) -> None:
         self.name = name
+        self.trail = trail  # the spans of the run, where somebody traces it
         self.reporter: Reporter = reporter if reporter is not None else NullReporter()
         self._mute = reporter is None or type(reporter) is NullReporter
         self._warned = False

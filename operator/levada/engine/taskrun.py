@@ -15,6 +15,7 @@ from levada.engine.reporter import TaskReport
 from levada.engine.scope import Scope
 from levada.engine.timeout import seconds_text
 from levada.engine.tracebacks import summary, text
+from levada.engine.tracing import current
 from levada.exceptions import LevadaError, UpstreamFailed
 from levada.futures import Future
 from levada.logging import LOGGER, emit, masked
@@ -189,7 +190,7 @@ class TaskRun(Node):
             return self.workers.call(self._remote_call(args, kwargs))
         token = TASK_RUN.set(self)
         try:
-            with prints.around(self.label, wanted=self.logs_prints):
+            with current(self), prints.around(self.label, wanted=self.logs_prints):
                 value = self.task.fn(*args, **kwargs)
                 return list(value) if self.task.is_generator else value
         finally:
@@ -200,7 +201,7 @@ class TaskRun(Node):
         args, kwargs = self.arguments()
         token = TASK_RUN.set(self)
         try:
-            with prints.around(self.label, wanted=self.logs_prints):
+            with current(self), prints.around(self.label, wanted=self.logs_prints):
                 return await self._awaited(args, kwargs)
         finally:
             TASK_RUN.reset(token)
@@ -221,7 +222,7 @@ class TaskRun(Node):
         """What its code finds around it."""
         token = TASK_RUN.set(self)
         try:
-            with prints.around(self.label, wanted=self.logs_prints):
+            with current(self), prints.around(self.label, wanted=self.logs_prints):
                 yield
         finally:
             TASK_RUN.reset(token)
@@ -331,6 +332,7 @@ class TaskRun(Node):
                     self.cached,
                     self.upstream,
                     self.persisted,
+                    "" if self.flow_run is None or self.flow_run.parent is None else self.flow_run.id,
                 )
             )
 

@@ -48,7 +48,7 @@ class Metrics(MetricSet):
         )  # fmt: skip
         self.stage_seconds = self.histogram(
             "levada_run_stage_seconds",
-            "Time of a finished run in each stage: queued, schedule, image, import, user, idle. Schedule and image are whole seconds.",
+            "Time of a finished run in each stage: queued, schedule, image, import, hold, user, idle. Schedule and image are whole seconds.",
             "stage",
             buckets=LONG_S,
         )

@@ -113,6 +113,12 @@ class Stages(Model):
     wait_seconds: Seconds | None = Field(
         None, description="From the Job's creation to Python's start: scheduling, image, container."
     )
+    schedule_seconds: Seconds | None = Field(
+        None, description="From the Job's creation to a node, in whole seconds; where the operator wrote the end."
+    )
+    image_seconds: Seconds | None = Field(
+        None, description="From a node to a started container, in whole seconds; where the operator wrote the end."
+    )
     import_seconds: Seconds | None = Field(None, description="Loading Levada and the flow's code.")
     hold_seconds: Seconds | None = Field(
         None, description="Ready, and holding the flow back until its time: see prestartSeconds."

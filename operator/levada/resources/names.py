@@ -41,6 +41,10 @@ ANNOTATION_NOTIFY: Final = f"{GROUP}/notify"
 LABEL_KUEUE_QUEUE: Final = "kueue.x-k8s.io/queue-name"
 LABEL_KUEUE_PRIORITY: Final = "kueue.x-k8s.io/priority-class"
 
+# On a FlowRun that was ordered inside a trace (W3C Trace Context): its pod goes on with that trace.
+ANNOTATION_TRACEPARENT: Final = f"{GROUP}/traceparent"
+ENV_TRACEPARENT: Final = "TRACEPARENT"
+
 FIELD_MANAGER_OPERATOR: Final = "levada-operator"
 FIELD_MANAGER_RUNNER: Final = "levada-runner"
 FIELD_MANAGER_CLI: Final = "levada-cli"

@@ -24,6 +24,7 @@ from levada.artifacts import plain
 from levada.engine.resuming import Resume
 from levada.engine.run import run_flow
 from levada.engine.tracebacks import summary
+from levada.engine.tracing import flush as flush_traces
 from levada.logging import prepare as prepare_logging
 from levada.resources import names
 from levada.resources.phases import RunPhase
@@ -80,6 +81,7 @@ def main(channel: socket.socket | None = None) -> int:
     attempt.tell(outcome)
     attempt.archive(outcome)
     api.close()
+    flush_traces()
     exit_soon(outcome.exit_code)
     return outcome.exit_code
 

@@ -78,6 +78,15 @@ def test_what_the_runner_is_told():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("traceparent", "told"),
+    [("00-11112222333344445555666677778888-aaaabbbbccccdddd-01", True), ("", False), ("00-$(SECRET)-a-01", False)],
+)
+def test_a_run_goes_on_with_the_trace_that_it_was_ordered_in(traceparent, told):
+    env = env_of(job(run=a_run(traceparent=traceparent)))
+    assert env.get(names.ENV_TRACEPARENT) == (traceparent if told else None)
+
+
 def test_parameters_are_not_expanded_by_kubernetes():
     assert env_of(job(parameters=json.dumps({"a": "$(HOME)"})))[names.ENV_PARAMETERS] == '{"a": "$$(HOME)"}'
 

@@ -46,6 +46,7 @@ def test_a_file_has_a_line_for_each_change(tmp_path):
         "cached": False,
         "upstream": ["load-0"],
         "persisted": False,
+        "parent": "",
     }
     assert second == {"kind": "flow", "phase": "Completed", "message": "é"}
     assert third == {"kind": "artifact", "key": "report", "type": "markdown"}
