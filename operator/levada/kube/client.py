@@ -112,34 +112,41 @@ class Client:
 
     async def _list(self, kind: Kind, namespace: str | None, params: dict[str, str]) -> tuple[Objects, str]:
         items: Objects = []
+        resource_version = ""
+        async for page, resource_version in self._pages(kind, namespace, params):  # noqa: B007 - the last one counts
+            items += page
+        return items, resource_version
+
+    def pages(
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> AsyncGenerator[tuple[Objects, str], None]:
+        """As `list`, page by page, for who looks at each object only once, each page with the resource version of the list.
+
+        Raises:
+            Gone: the server has forgotten the place between two pages: begin again, with `list`, or later.
+        """
+        return self._pages(kind, namespace, {**_selectors(label_selector, field_selector), "limit": str(PAGE_SIZE)})
+
+    async def _pages(
+        self, kind: Kind, namespace: str | None, params: dict[str, str]
+    ) -> AsyncGenerator[tuple[Objects, str], None]:
         while True:
             page = await self._call("GET", "list", kind, namespace, params=params)
-            for item in page.get("items") or ():
+            items: Objects = page.get("items") or []
+            for item in items:
                 # Lists leave these out; everybody else relies on them.
                 item.setdefault("apiVersion", kind.api_version)
                 item.setdefault("kind", kind.kind)
-                items.append(item)
             metadata = page.get("metadata") or {}
+            yield items, str(metadata.get("resourceVersion") or "")
             if not metadata.get("continue"):
-                return items, str(metadata.get("resourceVersion") or "")
-            params = {**params, "continue": metadata["continue"]}
-
-    async def pages(
-        self, kind: Kind, namespace: str | None = None, *, field_selector: str | None = None
-    ) -> AsyncGenerator[Objects, None]:
-        """All objects page by page, for who looks at each only once.
-
-        Raises:
-            Gone: the server has forgotten the place between two pages: begin again, or later.
-        """
-        params = {**_selectors(None, field_selector), "limit": str(PAGE_SIZE)}
-        while True:
-            page = await self._call("GET", "list", kind, namespace, params=params)
-            yield page.get("items") or []
-            place = (page.get("metadata") or {}).get("continue")
-            if not place:
                 return
-            params = {**params, "continue": place}
+            params = {**params, "continue": metadata["continue"]}
 
     async def create(self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         """Create; raises AlreadyExists if the name is taken."""

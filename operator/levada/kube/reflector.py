@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any, Final
 
-from levada.kube.client import Client, Object
+from levada.kube.client import Client, Object, Objects
 from levada.kube.errors import ConnectionLost, Gone, KubeError
 from levada.kube.retry import jittered_s
 from levada.kube.watch import WatchEvent
@@ -109,16 +109,29 @@ class Reflector:
                 await asyncio.sleep(jittered_s(failures, base_s=BACKOFF_BASE_S, cap_s=BACKOFF_CAP_S))
 
     async def _list(self) -> str:
-        items, resource_version = await self._client.list(self._kind, self._namespace, **self._selectors)
-        self._heard_at_s = time.monotonic()
-        items = [item for item in items if self._wanted(item)]
-        listed = {_key(item): item for item in items}
-        for key in [key for key in self._known if key not in listed]:
-            self._report("DELETED", self._known[key])
-        for item in items:
-            self._compare(item)
+        """Compare everything with what is known, page by page: ten thousand whole objects at once are memory that never comes back."""
+        known_before = set(self._known)
+        listed: set[Key] = set()
+        resource_version = ""
+        try:
+            async with aclosing(self._client.pages(self._kind, self._namespace, **self._selectors)) as pages:
+                async for items, resource_version in pages:  # noqa: B007 - the last one counts
+                    listed |= self._take_page(items)
+        except Gone:
+            items, resource_version = await self._client.list(self._kind, self._namespace, **self._selectors)
+            listed = self._take_page(items)
+        for key in known_before - listed:
+            if (known := self._known.get(key)) is not None:
+                self._report("DELETED", known)
         self.synced.set()
         return resource_version
+
+    def _take_page(self, items: Objects) -> set[Key]:
+        self._heard_at_s = time.monotonic()
+        wanted = [item for item in items if self._wanted(item)]
+        for item in wanted:
+            self._compare(item)
+        return {_key(item) for item in wanted}
 
     def _compare(self, item: Object) -> None:
         """Report what a list says about one object, if that is news."""

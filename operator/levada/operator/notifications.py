@@ -198,7 +198,7 @@ class Notifier:
     async def _look_back(self) -> None:
         for namespace, phase in self._places():
             selector = f"status.phase={phase},status.notified!=true"
-            async for page in self._c.client.pages(FLOW_RUNS, namespace, field_selector=selector):
+            async for page, _ in self._c.client.pages(FLOW_RUNS, namespace, field_selector=selector):
                 for body in page:
                     run = run_view(body)
                     recent = run.completed_at is not None and self._c.now() - run.completed_at < GIVE_UP_AFTER

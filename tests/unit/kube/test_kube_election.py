@@ -98,8 +98,8 @@ class Line:
     async def replace(self, kind, body):
         return await self._ask(lambda: self.server.write(body))
 
-    async def list(self, kind, namespace, **_):
-        return await self._ask(
+    async def pages(self, kind, namespace, **_):
+        yield await self._ask(
             lambda: ([copy.deepcopy(self.server.lease)] if self.server.lease else [], str(len(self.server.history)))
         )
 

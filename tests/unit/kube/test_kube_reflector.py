@@ -105,7 +105,7 @@ async def test_an_expired_watch_lists_again_and_reports_what_it_missed(api, clie
     )
     async with running(Reflector(client, PODS, on_change=recorder)):
         changes = await recorder.until(6)
-    assert changes[3:] == [("DELETED", "deleted", "3"), ("MODIFIED", "changed", "15"), ("ADDED", "new", "16")]
+    assert changes[3:] == [("MODIFIED", "changed", "15"), ("ADDED", "new", "16"), ("DELETED", "deleted", "3")]
 
 
 async def test_a_namesake_is_another_object(api, client, scripted):
@@ -255,3 +255,27 @@ async def test_a_deletion_that_overtakes_the_list_of_a_namespace_counts(api, cli
         await asyncio.wait_for(reflector.synced.wait(), 5)
         await reflector.take_in("home")
     assert recorder.changes == [("DELETED", "a", "11"), ("ADDED", "b", "6")]
+
+
+async def test_a_long_list_is_reported_page_by_page_and_nothing_is_missed(api, client, scripted):
+    recorder = Recorder()
+    first, second = listing(20, ("b", 2), ("new", 9)), listing(20, ("c", 3))
+    first["metadata"]["continue"] = "there"
+    api.on(
+        "GET", PATH,
+        listing(10, ("a", 1), ("b", 2), ("c", 3)), scripted.streamed(scripted.gone_line()),
+        first, second, scripted.streamed(hold=True),
+    )  # fmt: skip
+    async with running(Reflector(client, PODS, on_change=recorder)):
+        assert (await recorder.until(5))[3:] == [("ADDED", "new", "9"), ("DELETED", "a", "1")]
+    assert api.seen[3].query["continue"] == "there"
+
+
+async def test_a_list_whose_place_was_forgotten_is_read_again(api, client, scripted):
+    recorder = Recorder()
+    first = listing(10, ("a", 1))
+    first["metadata"]["continue"] = "there"
+    expired = (410, {"reason": "Expired", "message": "the continue token is too old"})
+    api.on("GET", PATH, first, expired, listing(30, ("a", 1), ("b", 2)), scripted.streamed(hold=True))
+    async with running(Reflector(client, PODS, on_change=recorder)):
+        assert await recorder.until(2) == [("ADDED", "a", "1"), ("ADDED", "b", "2")]
