@@ -9,7 +9,7 @@ from levada.resources import access
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("installed")]
 
 LEVADA = "levada.dev"
-PLURALS = ("flows", "deployments", "schedules", "flowruns", "workqueues", "blocks", "concurrencylimits")
+PLURALS = ("flows", "deployments", "schedules", "flowruns", "workqueues", "blocks", "backfills", "concurrencylimits")
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 READ = {"get", "list", "watch"}
 
