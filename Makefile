@@ -79,6 +79,9 @@ bench-crashes: install ## 10,000 runs while the operator is killed every few sec
 soak: install ## Half an hour of load and faults of every kind; then every promise is checked
 	@$(BIN)/python bench/soak.py
 
+bench-schedules: install ## Schedules on time, on kwok nodes (a quarter of an hour)
+	@$(BIN)/python bench/schedules.py
+
 bench-engine: install ## The engine beside Prefect, in one go
 	@$(BIN)/python bench/engine.py
 
