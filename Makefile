@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-apiserver test-chaos bench-operator bench-crashes soak bench-engine coverage crds constraints clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-apiserver test-chaos bench-operator bench-schedules bench-crashes soak bench-engine coverage crds constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
