@@ -28,6 +28,8 @@ MAX_TICKS_A_LOOK: Final = 2000
 # When hundreds of schedules tick at one instant, their runs are made in the seconds before it, each at a moment of its own; so at the instant
 # itself only Jobs are to be made.
 LEAD: Final = timedelta(seconds=3)
+# And their records are written after it.
+RECORD_AFTER: Final = timedelta(seconds=2)
 # One `kubectl apply` of both may show us the Schedule first: no reason to cry.
 APPLY_GRACE_S: Final = 3.0
 # Timers go by another clock than ticks, which may be a second in a day off: far away, look again when a tenth of the way is left.
@@ -68,7 +70,7 @@ class SchedulePlan:
 
     look_up: get the FlowRun of this name and decide again with the answer; then there is nothing else in the plan.
     cancel: names of runs to cancel.
-    create_run: the FlowRun to create. If it is there already, or refused, decide again with the answer; else look again at once.
+    create_run: the FlowRun to create. If it is there already, or refused, decide again with the answer; else look again after a moment.
     status: merge patch of .status, on condition that the Schedule is still the one that was looked at.
     due: when the pod of the run to create is due, if it is on time.
     """
@@ -112,10 +114,14 @@ def decide_schedule(facts: ScheduleFacts) -> SchedulePlan:
         plan = _on_record(facts, progress, verdict, after=until or progress.decided_until)
     if plan.look_up:
         return plan
-    if plan.create_run is not None or len(due) > 1 or (due and until is not None):
+    if len(due) > 1 or (due and until is not None):
         plan = replace(plan, requeue_after_s=0.0)
     elif upcoming is not None:
         plan = replace(plan, requeue_after_s=_patience_s((upcoming.opens - facts.now).total_seconds()))
+    if plan.create_run is not None:
+        soon_s = _record_after_s(facts, due[0])
+        later_s = plan.requeue_after_s
+        plan = replace(plan, requeue_after_s=soon_s if later_s is None else min(soon_s, later_s))
     return replace(plan, cancel=(*plan.cancel, *_withdrawn(facts)))
 
 
@@ -197,6 +203,12 @@ def _may_be_early(facts: ScheduleFacts, tick: datetime) -> bool:
 
 def _patience_s(left_s: float) -> float:
     return left_s if left_s <= NEAR_S else left_s - max(NEAR_S / 2, left_s / 10)
+
+
+def _record_after_s(facts: ScheduleFacts, opening: Opening) -> float:
+    """When a run that has just been made is put on record: nothing waits for it, so not while others are being started."""
+    at = opening.pod + RECORD_AFTER + LEAD * lead_share(facts.schedule.uid)
+    return max(0.0, (at - facts.now).total_seconds())
 
 
 def _withdrawn(facts: ScheduleFacts) -> tuple[str, ...]:

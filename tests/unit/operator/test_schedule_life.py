@@ -11,6 +11,7 @@ from support.schedule_play import KEY, SchedulePlay, utc
 START = utc("2026-03-01T12:00:00")
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
+SOON = timedelta(seconds=10)  # a run is put on record some seconds after its tick
 
 
 def hourly(**spec):
@@ -20,7 +21,7 @@ def hourly(**spec):
 async def test_a_run_for_each_tick():
     play = hourly()
     play.start()
-    await play.live_until(START + 5 * HOUR)
+    await play.live_until(START + 5 * HOUR + SOON)
     assert play.ticks_run() == [START + n * HOUR for n in range(1, 6)]
     play.check_counts(play.reference(START, play.now))
     assert play.status["nextRuns"] == [f"2026-03-01T{hour}:00:00.000Z" for hour in (18, 19, 20)]
@@ -36,7 +37,7 @@ async def test_a_tick_costs_two_writes():
     play.start()
     await play.live_until(START + MINUTE)
     before = play.cluster.client.writes
-    await play.live_until(START + 10 * HOUR)
+    await play.live_until(START + 10 * HOUR + SOON)
     assert play.cluster.client.writes - before == 2 * 10
 
 
@@ -99,7 +100,7 @@ async def test_applying_the_same_again_changes_nothing():
     play.start()
     await play.live_until(START + 90 * MINUTE)
     play.edit(cron="0 * * * *", jitterSeconds=0)
-    await play.live_until(START + 5 * HOUR)
+    await play.live_until(START + 5 * HOUR + SOON)
     play.check_counts(play.reference(START, play.now))
 
 
@@ -113,7 +114,7 @@ async def test_suspended_ticks_are_recorded_as_one_entry():
     await play.live_until(START + 5 * HOUR + 30 * MINUTE)
     play.edit(suspend=False)
     await play.look()
-    await play.live_until(START + 6 * HOUR)
+    await play.live_until(START + 6 * HOUR + SOON)
     assert [tick.hour for tick in play.ticks_run()] == [13, 18]
     assert play.status["ledger"][1] == {
         "tick": "2026-03-01T14:00:00.000Z", "until": "2026-03-01T17:00:00.000Z", "count": 4, "outcome": "Skipped", "reason": "Suspended",
@@ -132,7 +133,7 @@ async def test_without_its_deployment_ticks_are_skipped_and_said_so():
     play.deployment = True
     await play.look()
     assert play.status["conditions"][0]["status"] == "True"
-    await play.live_until(START + 2 * HOUR)
+    await play.live_until(START + 2 * HOUR + SOON)
     assert [tick.hour for tick in play.ticks_run()] == [14]
 
 
@@ -145,7 +146,7 @@ async def test_the_clock_jumps_by_an_hour(hours):
     play.cluster.now += hours * HOUR
     play.next_look = play.now
     await play.look()
-    await play.live_until(START + 6 * HOUR)
+    await play.live_until(START + 6 * HOUR + SOON)
     assert play.ticks_run() == [START + n * HOUR for n in range(1, 7)]
     play.check_counts(play.reference(START, play.now))
 
@@ -155,7 +156,7 @@ async def test_forbid_skips_while_a_run_goes_on():
     play.start()
     await play.live_until(START + 150 * MINUTE)
     play.end_runs()
-    await play.live_until(START + 3 * HOUR)
+    await play.live_until(START + 3 * HOUR + SOON)
     assert [tick.hour for tick in play.ticks_run()] == [13, 15]
     assert play.status["skippedByReason"] == {"StillRunning": 1}
 
@@ -177,14 +178,14 @@ async def test_replace_cancels_and_queue_waits():
 async def test_jitter_is_the_same_for_the_same_tick_and_keeps_the_order():
     play = hourly(jitterSeconds=7200)
     play.start()
-    await play.live_until(START + 24 * HOUR)
+    await play.live_until(START + 24 * HOUR + SOON)
     made = [run["spec"] for run in play.runs().values()]
     delays = [spec["delaySeconds"] for spec in made]
     assert all(0 <= delay < 3600 for delay in delays)
     assert len(set(delays)) == len(delays)
     again = hourly(jitterSeconds=7200)
     again.start()
-    await again.live_until(START + 24 * HOUR)
+    await again.live_until(START + 24 * HOUR + SOON)
     assert [run["spec"]["delaySeconds"] for run in again.runs().values()] == delays
     play.check_counts(play.reference(START, play.now)[: len(delays)])
 
@@ -216,7 +217,7 @@ async def test_the_name_of_a_tick_that_somebody_else_has_is_a_recorded_skip():
         },
     )
     play.start()
-    await play.live_until(START + 2 * HOUR)
+    await play.live_until(START + 2 * HOUR + SOON)
     assert play.status["skippedByReason"] == {"NameTaken": 1}
     assert play.status["lastRun"] == "nightly-20260301t140000z"
 
@@ -236,7 +237,7 @@ async def test_killed_between_any_two_writes(policy, write, fault, away):
     if policy != "Replace":
         play.end_runs()
     play.cluster.faults.extend([""] * write + [fault])
-    await play.live_until(START + 8 * HOUR)
+    await play.live_until(START + 8 * HOUR + SOON)
     assert play.controller is None
     play.cluster.faults.clear()
     play.end_runs()
