@@ -87,7 +87,12 @@ def tick_run(schedule: ScheduleView, tick: datetime, *, delay_s: float = 0.0, pr
     }
 
 
-def belongs_to(run: Mapping[str, Any], schedule_uid: str) -> bool:
-    """Whether a FlowRun that has the name of a tick's run is it, and not one of a Schedule that had the name before."""
-    annotations = run["metadata"].get("annotations") or {}
-    return bool(annotations.get(names.ANNOTATION_SCHEDULE_UID) == schedule_uid)
+def belongs_to(run: Mapping[str, Any], schedule: ScheduleView) -> bool:
+    """Whether a FlowRun that has the name of a tick's run is it, and not one of a Schedule that had the name before.
+
+    A backfill of the Schedule may have been faster: then the tick has its run.
+    """
+    labels, annotations = run["metadata"].get("labels") or {}, run["metadata"].get("annotations") or {}
+    if names.LABEL_BACKFILL in labels:
+        return bool(labels.get(names.LABEL_SCHEDULE) == schedule.name)
+    return bool(annotations.get(names.ANNOTATION_SCHEDULE_UID) == schedule.uid)

@@ -122,7 +122,7 @@ class Schedules:
         except NotFound:
             self._settled.add(schedule.uid)
             return Answer(name, "Absent")
-        return Answer(name, "Ours" if belongs_to(body, schedule.uid) else "Foreign")
+        return Answer(name, "Ours" if belongs_to(body, schedule) else "Foreign")
 
     async def _cancel(self, schedule: ScheduleView, name: str) -> None:
         run = self._c.store.runs.get(Key(schedule.namespace, name))

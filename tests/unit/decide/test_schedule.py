@@ -1,5 +1,6 @@
 """Schedules: what one look decides."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,8 +65,10 @@ def test_a_tick_makes_its_run():
     plan = look(a_schedule(parameters={"day": "{{ scheduled_time | date }}", "n": 1}), 60)
     assert plan.create_run["metadata"]["name"] == "nightly-20260301t130000z"
     assert plan.create_run["spec"]["parameters"] == {"day": "2026-03-01", "n": 1}
-    assert belongs_to(plan.create_run, "u")
-    assert not belongs_to(plan.create_run, "another")
+    assert belongs_to(plan.create_run, a_schedule())
+    assert not belongs_to(plan.create_run, replace(a_schedule(), uid="another"))
+    filled = {"metadata": {"labels": {"levada.dev/backfill": "b", "levada.dev/schedule": "nightly"}}}
+    assert belongs_to(filled, a_schedule()), "a backfill was faster"
     assert plan.due == T0 + timedelta(hours=1)
     assert plan.status is None
     assert 2 < plan.requeue_after_s < 5.1, "it is recorded when the crowd has gone"
