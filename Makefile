@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-apiserver test-chaos bench-operator bench-schedules bench-crashes soak bench-engine coverage crds constraints clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-apiserver test-chaos bench-operator bench-archive bench-schedules bench-crashes soak bench-engine coverage crds constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ soak: install ## Half an hour of load and faults of every kind; then every promi
 
 bench-schedules: install ## Schedules on time, on kwok nodes (a quarter of an hour)
 	@$(BIN)/python bench/schedules.py
+
+bench-archive: install ## What archiving costs a run
+	@$(BIN)/python bench/archive.py
 
 bench-engine: install ## The engine beside Prefect, in one go
 	@$(BIN)/python bench/engine.py

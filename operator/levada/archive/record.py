@@ -4,8 +4,8 @@ A record holds the FlowRun as it was at its end, so whatever can show a run can 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 Json = dict[str, Any]
@@ -49,7 +49,8 @@ class Entry:
 
     def to_json(self) -> Json:
         """As the index keeps it: what has its default is left out."""
-        return {name: value for name, value in asdict(self).items() if value not in ("", None, 0) and value is not True}
+        told = ((name, getattr(self, name)) for name in _FIELDS)
+        return {name: value for name, value in told if value != _FIELDS[name]}
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "Entry":
@@ -59,9 +60,12 @@ class Entry:
             RecordError: it lacks what every line has.
         """
         try:
-            return cls(**{each.name: said[each.name] for each in fields(cls) if each.name in said})
+            return cls(**{name: value for name, value in said.items() if name in _FIELDS})
         except TypeError as error:
             raise RecordError(f"a line of the index is damaged ({error})") from None
+
+
+_FIELDS: Final = {each.name: each.default for each in fields(Entry)}
 
 
 def sortable(time: str) -> str:
@@ -70,8 +74,6 @@ def sortable(time: str) -> str:
         moment = datetime.fromisoformat(time)
     except ValueError:
         return time
-    from datetime import UTC
-
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -1,5 +1,6 @@
 """`levada deployment`: build, apply, list and run deployments."""
 
+import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -11,7 +12,13 @@ from levada.cli import build
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, machine_text, now, warn
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
-from levada.resources.names import ANNOTATION_TRACEPARENT, API_VERSION, ENV_TRACEPARENT, MAX_NAME_LENGTH
+from levada.resources.names import (
+    ANNOTATION_TRACEPARENT,
+    API_VERSION,
+    ENV_TRACEPARENT,
+    MAX_NAME_LENGTH,
+    MAX_PARAMETERS_BYTES,
+)
 from levada.resources.phases import RunPhase
 
 if TYPE_CHECKING:
@@ -143,6 +150,7 @@ async def create_run(
     """
     from levada.kube import AlreadyExists, Invalid
 
+    check_size(parameters)
     for tries_left in reversed(range(NAME_TRIES)):
         body = flow_run(name or made_up_name(deployment), deployment, parameters)
         if traceparent := os.environ.get(ENV_TRACEPARENT):
@@ -159,6 +167,20 @@ async def create_run(
         except Invalid as failure:
             raise error(f"the API server refuses the run: {failure.message}") from None
     raise AssertionError("the last try returns or raises")
+
+
+def check_size(parameters: dict[str, Any]) -> None:
+    """Refuse here what the operator would fail the run for.
+
+    Raises:
+        typer.Exit: the parameters are too large.
+    """
+    size = len(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False).encode(errors="replace"))
+    if size > MAX_PARAMETERS_BYTES:
+        raise error(
+            f"the parameters take {size:,} bytes; {MAX_PARAMETERS_BYTES:,} are possible",
+            "put the data into a bucket or a file that the run can read, and pass its path or URL",
+        )
 
 
 def flow_run(name: str, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ HINTS: Final[dict[str, str]] = {
     "NotFound": "`kubectl get levada` lists what there is; `kubectl apply -f crds/` installs the kinds",
     "Forbidden": "your user lacks this right: `kubectl auth can-i --list` shows what it has",
     "Unauthorized": "the credentials of your kubeconfig are not accepted: renew them, or choose another --context",
+    "StorageError": "--storage URL or LEVADA_STORAGE names another storage; credentials come from the environment, as for its own tools",
+    "OptionError": "a storage is a URL such as s3://bucket/prefix or file:///path",
     "KubeconfigError": "set KUBECONFIG or pass --kubeconfig FILE, or run `levada cluster up` and use its kubeconfig",
 }
 

@@ -4,9 +4,10 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from levada.cli.archived import archived_run, print_archived_log
 from levada.cli.connection import find
 from levada.cli.follow import has_ended
-from levada.cli.output import error
+from levada.cli.output import error, note
 from levada.resources.kinds import FLOW_RUNS, PODS
 from levada.resources.names import CONTAINER_NAME, LABEL_ATTEMPT, LABEL_RUN
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 POLL_SECONDS: Final = 0.5
 
 
-async def print_log(client: "Client", name: str, namespace: str, *, attempt: int | None, follow: bool) -> None:
+async def print_log(
+    client: "Client", name: str, namespace: str, *, attempt: int | None, follow: bool, storage: str | None = None
+) -> None:
     """Write the log to standard output. When following, wait for the pod, and go on to later attempts until the run has ended.
 
     Raises:
@@ -24,7 +27,10 @@ async def print_log(client: "Client", name: str, namespace: str, *, attempt: int
     """
     shown: set[str] = set()
     while True:
-        run = await find(client, FLOW_RUNS, name, namespace, called="flow run")
+        run = await _run_or_archive(client, name, namespace, storage)
+        if run is None:
+            await _print_of_gone_run(client, name, namespace, attempt=attempt, storage=storage)
+            return
         pod = newest_pod(await _pods(client, name, namespace), attempt)
         if pod is not None and pod["metadata"]["uid"] not in shown and has_log(pod):
             shown.add(pod["metadata"]["uid"])
@@ -33,10 +39,43 @@ async def print_log(client: "Client", name: str, namespace: str, *, attempt: int
                 return
             continue
         if not follow or has_ended(run):
-            if shown:
+            if shown or (pod is None and await _print_of_gone_pod(run, attempt)):
                 return
             raise no_log(run, pod, attempt)
         await asyncio.sleep(POLL_SECONDS)
+
+
+async def _run_or_archive(client: "Client", name: str, namespace: str, storage: str | None) -> dict[str, Any] | None:
+    """The run; None if it has left the cluster and the archive has it."""
+    from levada.kube import NotFound
+
+    try:
+        return await client.get(FLOW_RUNS, name, namespace)
+    except NotFound:
+        if await archived_run(client, namespace, name, storage) is not None:
+            return None
+        return await find(client, FLOW_RUNS, name, namespace, called="flow run")
+
+
+async def _print_of_gone_run(
+    client: "Client", name: str, namespace: str, *, attempt: int | None, storage: str | None
+) -> None:
+    kept = await archived_run(client, namespace, name, storage)
+    if kept is None:
+        raise error(f"the archive does not have flow run {name!r} any more")
+    url, folder, _ = kept
+    note(f"flow run {name} has left the cluster; this is from {url}")
+    if not await print_archived_log(url, folder, attempt):
+        raise error(f"the archive {url} has no log of {'that attempt of ' if attempt else ''}flow run {name!r}")
+
+
+async def _print_of_gone_pod(run: dict[str, Any], attempt: int | None) -> bool:
+    """The archived log of a run whose pod is gone. Returns whether there was any."""
+    place = (run.get("status") or {}).get("archive")
+    if not place:
+        return False
+    note(f"the pod is gone; this is from {place['storage']}")
+    return await print_archived_log(place["storage"], place["path"], attempt)
 
 
 async def _pods(client: "Client", name: str, namespace: str) -> list[dict[str, Any]]:

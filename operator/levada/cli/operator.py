@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Run the operator, or print what it needs to be allowed.")
 
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+NO_STORAGE: Final = "none"
 Namespaces = Annotated[
     list[str] | None, typer.Option("--namespace", "-n", help="Look at this namespace only; may be given several times.")
 ]
@@ -43,7 +45,7 @@ def run(
         typer.Option(
             help="URL of the storage of results, logs and history for Deployments that name none, for example s3://bucket/levada.",
             envvar="LEVADA_STORAGE",
-            show_default="none",
+            show_default="none; with a cluster of `levada cluster`, a folder in LEVADA_HOME",
         ),
     ] = None,
     allow_storage: Annotated[
@@ -84,6 +86,9 @@ def run(
     kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig to use.", show_default="as kubectl")] = None,
     context: Annotated[str | None, typer.Option(help="The kubeconfig's context to use.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=1000, help="How many objects to work on at a time.")] = 32,
+    history_interval: Annotated[
+        float, typer.Option(min=1, help="Seconds between two looks at all finished runs, when history lets go of some.")
+    ] = 120,
     api_writes_per_second: Annotated[
         float, typer.Option(min=0, help="Limit on API writes, twice as many at once; 0 for none.")
     ] = 500,
@@ -123,12 +128,14 @@ def run(
     from levada.decide.facts import Settings
     from levada.decide.health import Patience
     from levada.operator.election import ElectionSettings, default_lease_name, own_identity
-    from levada.operator.settings import OperatorSettings
+    from levada.operator.settings import HistorySettings, OperatorSettings
     from levada.operator.settings import default_image as image_of_version
 
     set_up_logging(verbose=verbose)
     decide = Settings(
-        default_image=default_image or image_of_version(), storage=storage or "", node_lost_after_s=node_lost_after
+        default_image=default_image or image_of_version(),
+        storage=_storage(storage, kubeconfig, context),
+        node_lost_after_s=node_lost_after,
     )
     namespaces = tuple(dict.fromkeys(namespace or ()))
     if namespaces and shard_selector:
@@ -158,8 +165,36 @@ def run(
         writes_per_second=api_writes_per_second,
         election=election,
         max_active_runs=max_active_runs,
+        history=HistorySettings(sweep_s=history_interval, first_sweep_s=min(10.0, history_interval)),
     )
     asyncio.run(_serve(settings))
+
+
+def _storage(said: str | None, kubeconfig: Path | None, context: str | None) -> str:
+    """The storage of Deployments that name none. Where everything is on this machine, a folder of it, so that logs outlive pods."""
+    from urllib.parse import urlsplit
+
+    from levada.exceptions import LevadaError
+    from levada.kube import KubeconfigError, config
+    from levada.settings import home
+    from levada.storage import storage_of
+
+    if said:
+        if "://" not in said and said != NO_STORAGE:
+            raise error(f"--storage is a URL, not {said!r}", "for a folder: file:///path; for none: none")
+        if said == NO_STORAGE:
+            return ""
+        try:
+            storage_of(said)  # what it cannot mean is said at once, not at the end of the first run
+        except LevadaError as wrong:
+            raise error(f"--storage {said}: {wrong}") from None
+        return said
+    try:
+        connection = config.load(kubeconfig, context)
+    except KubeconfigError:
+        return ""  # said again, and better, by whoever needs it
+    local = connection.cluster.startswith("levada-") and urlsplit(connection.server).hostname in LOOPBACK
+    return f"file://{home()}/storage" if local else ""
 
 
 def _lease_times(duration_s: int, renew_deadline_s: float, retry_s: float) -> "LeaseTimes":

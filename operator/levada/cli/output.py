@@ -68,6 +68,11 @@ def warn(message: str) -> None:
     typer.echo(f"warning: {message}", err=True)
 
 
+def note(message: str) -> None:
+    """Say where the output comes from, beside it."""
+    typer.echo(message, err=True)
+
+
 def table(*columns: str) -> Table:
     """A table in kubectl's manner: a header, no lines."""
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)

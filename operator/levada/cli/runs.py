@@ -1,12 +1,13 @@
-"""`levada runs`: list, show, watch, repeat, suspend and cancel flow runs, and read their logs."""
+"""`levada runs`: list, show, watch, repeat, suspend and cancel flow runs, and read their logs, from the cluster and from the archive."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from levada.cli import rerun
+from levada.cli import rerun, runs_removal
+from levada.cli.archived import StorageOption
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import console, error, machine_text, now, time_text
+from levada.cli.output import console, error, machine_text, note, now, time_text
 from levada.resources.kinds import FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_CLI
 from levada.resources.phases import RunPhase
@@ -19,6 +20,8 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run.")]
+app.command("rm")(runs_removal.remove)
+app.command("reindex")(runs_removal.reindex)
 
 
 @app.command("ls")
@@ -27,19 +30,33 @@ def list_runs(
     deployment: Annotated[str | None, typer.Option("--deployment", "-d", help="Only runs of this deployment.")] = None,
     phase: Annotated[RunPhase | None, typer.Option("--phase", help="Only runs in this phase.")] = None,
     everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Runs of all namespaces.")] = False,
+    archived: Annotated[
+        bool, typer.Option("--archived", help="Also runs that have left the cluster, from the archive.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the archive at most.")] = 50,
+    storage: StorageOption = None,
     output: FormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
     """List flow runs, the newest first."""
+    from levada.cli.archived import archived_runs
     from levada.cli.run_view import runs_table
+
+    if archived and everywhere:
+        raise error("--archived lists one namespace", "choose it with -n")
 
     chosen = {"status.phase": phase, "spec.deploymentRef.name": deployment}
     selector = ",".join(f"{field}={value}" for field, value in chosen.items() if value)
 
     async def work(client: "Client", here: str) -> list[dict[str, Any]]:
         found, _ = await client.list(FLOW_RUNS, None if everywhere else here, field_selector=selector or None)
+        if archived:
+            there = {each["metadata"]["uid"] for each in found}
+            others = await archived_runs(client, here, deployment=deployment, limit=limit, given=storage)
+            kept = [each for each in others if phase is None or each["status"].get("phase") == phase]
+            found += [each for each in kept if each["metadata"]["uid"] not in there]
         return found
 
     found = run(work, Target(namespace, context, kubeconfig))
@@ -57,16 +74,27 @@ def list_runs(
 def show(
     name: Name,
     *,
+    storage: StorageOption = None,
     output: FormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Show one flow run: where it stands, its tasks, and what went wrong."""
+    """Show one flow run: where it stands, its tasks, and what went wrong; from the archive, if it has left the cluster."""
+    from levada.cli.archived import archived_run, with_all_tasks
     from levada.cli.run_view import run_page
 
     async def work(client: "Client", here: str) -> dict[str, Any]:
-        return await find(client, FLOW_RUNS, name, here, called="flow run")
+        from levada.kube import NotFound
+
+        try:
+            return await with_all_tasks(await client.get(FLOW_RUNS, name, here))
+        except NotFound:
+            kept = await archived_run(client, here, name, storage)
+            if kept is None:
+                return await find(client, FLOW_RUNS, name, here, called="flow run")
+            note(f"flow run {name} has left the cluster; this is from {kept[0]}")
+            return kept[2]
 
     found = run(work, Target(namespace, context, kubeconfig))
     if output:
@@ -116,15 +144,16 @@ def logs(
     attempt: Annotated[
         int | None, typer.Option("--attempt", min=1, help="Which attempt; the newest when absent.")
     ] = None,
+    storage: StorageOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Print the log of a flow run."""
+    """Print the log of a flow run; from the archive, if its pod is gone."""
     from levada.cli.logs import print_log
 
     async def work(client: "Client", here: str) -> None:
-        await print_log(client, name, here, attempt=attempt, follow=follow)
+        await print_log(client, name, here, attempt=attempt, follow=follow, storage=storage)
 
     run(work, Target(namespace, context, kubeconfig))
 

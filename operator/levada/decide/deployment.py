@@ -12,7 +12,7 @@ from levada.decide.notifications import HEALTHY, HEALTHY_SO_FAR, Health, health_
 from levada.decide.plan import EventSpec
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.references import is_judged, ready_condition
-from levada.decide.storages import storage_of_runs, storage_problem
+from levada.decide.storages import ARCHIVED, archived_condition, storage_of_runs, storage_problem
 
 # One `kubectl apply` of both may show us the Deployment first: no reason to cry.
 APPLY_GRACE_S: Final = 3.0
@@ -35,6 +35,8 @@ class DeploymentFacts:
     settings: Settings = field(default_factory=Settings)
     notifications: tuple[Notification, ...] = ()
     health: Health = HEALTHY_SO_FAR
+    # What the storage last said to the operator: None: nothing yet; empty: it took what it was given.
+    archive_trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,15 @@ def decide_deployment(facts: DeploymentFacts) -> ConditionPlan:
                 **({"storage": storage} if storage or deployment.status.get("storage") else {}),
                 **since_patch(deployment.status, facts.notifications, facts.now),
             },
-            more=(health_condition(facts.health, old),) if facts.notifications else (),
-            without=frozenset({HEALTHY}),
+            more=(
+                *((health_condition(facts.health, old),) if facts.notifications else ()),
+                *(
+                    (archived_condition(facts.archive_trouble),)
+                    if storage and facts.archive_trouble is not None
+                    else ()
+                ),
+            ),
+            without=frozenset({HEALTHY} if storage else {HEALTHY, ARCHIVED}),
         ),
         requeue_after_s=LOOK_AGAIN_S if facts.health.problems else None,
     )

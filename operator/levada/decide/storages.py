@@ -4,8 +4,13 @@ The operator reads and writes with rights of its own, and whoever may write a De
 the operator's only if its own settings say so, and its own settings may narrow the buckets, too.
 """
 
+from typing import Final
+
 from levada.decide.facts import DeploymentView, Settings
+from levada.decide.plan import ConditionSpec
 from levada.decide.readiness import Verdict
+
+ARCHIVED: Final = "Archived"
 
 
 def storage_of_runs(deployment: DeploymentView | None, settings: Settings) -> str:
@@ -35,3 +40,11 @@ def storage_problem(deployment: DeploymentView, settings: Settings) -> Verdict |
         reason="StorageNotAllowed",
         message=f"The operator does not use the storage {url!r}. Use one below {allowed}, or start the operator with --allow-storage.",
     )
+
+
+def archived_condition(trouble: str) -> ConditionSpec:
+    """Whether what the operator has to archive of the Deployment's runs gets into the storage."""
+    if not trouble:
+        return ConditionSpec(ARCHIVED, "True", "Archived", "Finished runs are in the storage.")
+    message = f"Finished runs are not archived for now, and none of them is removed meanwhile: {trouble}"
+    return ConditionSpec(ARCHIVED, "False", "StorageUnreachable", message)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import aiohttp
 
@@ -28,11 +28,19 @@ _PATCH_TYPES: Final[dict[str, str]] = {
     "json": "application/json-patch+json",
     "strategic": "application/strategic-merge-patch+json",
 }
+_TABLE: Final = "application/json;as=Table;v=v1;g=meta.k8s.io"
 _APPLY: Final = "application/apply-patch+yaml"
 # A watch must outlive its own server-side end; longer silence than that is a dead connection.
 _WATCH_GRACE_S: Final = 15.0
 Object = dict[str, Any]
 Objects = list[Object]  # inside the class, `list` is the verb
+
+
+class Row(NamedTuple):
+    """One object in a table: its metadata, and its cells by the name of the column."""
+
+    metadata: Object
+    cells: Object
 
 
 class Client:
@@ -148,6 +156,27 @@ class Client:
                 return
             params = {**params, "continue": metadata["continue"]}
 
+    async def rows(
+        self, kind: Kind, namespace: str | None = None, *, field_selector: str | None = None
+    ) -> AsyncGenerator[Row, None]:
+        """What `kubectl get -o wide` shows of each object, and its metadata: large objects cost the same as small ones.
+
+        Read in pages, while they are used: the whole is never in memory.
+
+        Raises:
+            Gone: the server has forgotten the place between two pages; begin anew.
+        """
+        params = {**_selectors(None, field_selector), "limit": str(PAGE_SIZE), "includeObject": "Metadata"}
+        while True:
+            page = await self._call("GET", "list", kind, namespace, params=params, accept=_TABLE)
+            names = [column["name"] for column in page.get("columnDefinitions") or ()]
+            for row in page.get("rows") or ():
+                yield Row(row["object"]["metadata"], dict(zip(names, row["cells"], strict=False)))
+            metadata = page.get("metadata") or {}
+            if not metadata.get("continue"):
+                return
+            params = {**params, "continue": metadata["continue"]}
+
     async def create(self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         """Create; raises AlreadyExists if the name is taken."""
         params = {"dryRun": "All"} if dry_run else None
@@ -216,15 +245,17 @@ class Client:
         propagation: str | None = "Background",
         grace_period_seconds: int | None = None,
         uid: str | None = None,
+        resource_version: str | None = None,
     ) -> None:
-        """Delete; with `uid` only that very object, else Conflict. Raises NotFound if it is not there."""
+        """Delete; with `uid` and `resource_version` only that very object as it was seen, else Conflict. Raises NotFound if it is not there."""
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if propagation:
             options["propagationPolicy"] = propagation
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
-        if uid:
-            options["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": resource_version}
+        if any(conditions.values()):
+            options["preconditions"] = {name: value for name, value in conditions.items() if value}
         await self._call("DELETE", "delete", kind, self._scope(kind, namespace), name=name, body=options)
 
     async def watch(
@@ -289,6 +320,14 @@ class Client:
             async for chunk in response.content.iter_any():
                 yield chunk
 
+    async def admit(self, resource: str) -> None:
+        """For a write to another place than the API server: what holds writes back holds this one back too.
+
+        Raises:
+            KubeError: it must not be done.
+        """
+        await self._transport.admit(resource)
+
     async def kind_of(self, body: Object) -> Kind:
         """The Kind of a manifest, asked from the server once per API group.
 
@@ -328,10 +367,12 @@ class Client:
         params: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str | None = None,
+        accept: str | None = None,
     ) -> Object:
         return await self._transport.call(
             method,
             kind.path(namespace, name, subresource),
+            accept=accept,
             verb=verb,
             resource=kind.plural,
             params=params,

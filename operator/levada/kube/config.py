@@ -35,6 +35,7 @@ class Connection:
     tls_server_name: str | None = None
     proxy: str | None = None
     ca_pem: str | None = None  # the agent trusts callers of its log endpoint by it
+    cluster: str = ""  # what the kubeconfig calls it
 
 
 def load(path: Path | str | None = None, context: str | None = None) -> Connection:
@@ -116,6 +117,7 @@ def from_kubeconfig(files: Sequence[Path], context: str | None = None) -> Connec
         tls_server_name=cluster.get("tls-server-name"),
         proxy=cluster.get("proxy-url"),
         ca_pem=ca_pem,
+        cluster=str(chosen.get("cluster") or ""),
     )
 
 

@@ -85,6 +85,7 @@ class Transport:
         params: Mapping[str, str] | None = None,
         body: Any = None,
         content_type: str | None = None,
+        accept: str | None = None,
     ) -> dict[str, Any]:
         """One request, repeated as retry.py allows. Returns the answer's JSON object."""
         attempt = 0
@@ -92,7 +93,8 @@ class Transport:
             attempt += 1
             try:
                 return await self._once(
-                    method, path, verb=verb, resource=resource, params=params, body=body, content_type=content_type
+                    method, path, verb=verb, resource=resource, params=params, body=body,
+                    content_type=content_type, accept=accept,
                 )  # fmt: skip
             except KubeError as error:
                 if isinstance(error, ApiError) and error.status == 401 and attempt == 1:
@@ -114,8 +116,9 @@ class Transport:
         params: Mapping[str, str] | None,
         body: Any,
         content_type: str | None,
+        accept: str | None,
     ) -> dict[str, Any]:
-        headers = {}
+        headers = {"Accept": accept} if accept else {}
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else orjson.dumps(body)
@@ -129,6 +132,11 @@ class Transport:
         ) as response:  # fmt: skip
             text = await response.read()
         return _as_object(text, method, path)
+
+    async def admit(self, resource: str) -> None:
+        """Let pass what may write elsewhere, by the rules of writes to the API."""
+        if self._before_write is not None:
+            await self._before_write(resource, None)
 
     @asynccontextmanager
     async def open(

@@ -77,4 +77,5 @@ def deployment_facts(
         settings=settings,
         notifications=notifier.holding(key),
         health=notifier.health(key),
+        archive_trouble=store.archive_troubles.get(key),
     )

@@ -119,6 +119,15 @@ class Metrics(MetricSet):
         self.archive_errors = self.counter(
             "levada_archive_errors_total", "Operations on the archive's storage that failed.", "operation"
         )
+        self.archived = self.counter(
+            "levada_runs_archived_total",
+            "Finished runs that were put into an archive's index, by who wrote their record: runner or operator.",
+            "written_by",
+        )
+        self.archive_backlog = self.gauge("levada_archive_backlog", "Finished runs that wait to be archived.")
+        self.runs_removed = self.counter(
+            "levada_history_removed_runs_total", "Finished runs that left the cluster by history."
+        )
         self.leader = self.gauge(
             "levada_leader", "1 in the process that may write: the leader, or an operator that stands in no election."
         )

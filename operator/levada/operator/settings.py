@@ -17,6 +17,24 @@ DEFAULT_WRITES_PER_SECOND: Final = 500.0
 
 
 @dataclass(frozen=True, slots=True)
+class HistorySettings:
+    """When finished runs are looked at.
+
+    settle_s: how long after its end a run is archived: its process has written its record by then.
+    sweep_s: how often all finished runs are listed, as rows of a table; history lets go of runs then.
+    first_sweep_s: how long after the start that is done first: the runs under way come before.
+    storage_timeout_s: how long one exchange with a storage may take.
+    removals_per_second: how fast finished runs are deleted.
+    """
+
+    settle_s: float = 2.0
+    sweep_s: float = 120.0
+    first_sweep_s: float = 10.0
+    storage_timeout_s: float = 60.0
+    removals_per_second: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorSettings:
     """What the command line says.
 
@@ -32,6 +50,7 @@ class OperatorSettings:
     secrets_dir: folder with the Secrets that notifications name, as <namespace>/<secret>/<key>.
     notify_allow: patterns of the hosts that notifications may reach; empty for all but this machine and a cloud's metadata.
     notify_timeout_s: how long one try of a notification may take.
+    history: when finished runs are archived, and leave.
     relist_s: how often everything is listed again and compared, for what a broken watch may have missed.
     patience: how long things may take before /healthz calls them stuck.
     """
@@ -52,6 +71,7 @@ class OperatorSettings:
     notify_allow: tuple[str, ...] = ()
     notify_timeout_s: float = 10.0
     patience: Patience = field(default_factory=Patience)
+    history: HistorySettings = field(default_factory=HistorySettings)
     decide: Settings = field(default_factory=Settings)
 
 

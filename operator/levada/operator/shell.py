@@ -25,6 +25,7 @@ from levada.operator.controller import Controller
 from levada.operator.definitions import WATCHED
 from levada.operator.election import Leadership, WriteGate, leadership
 from levada.operator.health import Health
+from levada.operator.history import HistoryKeeper
 from levada.operator.metrics import Metrics
 from levada.operator.notifications import WORKERS as NOTIFIERS
 from levada.operator.pages import Pages, served
@@ -139,6 +140,8 @@ async def _run_all(
                 for each in (notifier.look_back, *[notifier.work] * NOTIFIERS)
             )
             parts.append(group.create_task(controller.herald.run(), name="events"))
+            history = HistoryKeeper(controller)
+            parts.append(group.create_task(_once(moments.started, history.run), name="history"))
             parts.append(group.create_task(_start_when_elected(leader, controller, reflectors, on_ready, moments)))
             group.create_task(_stop_in_order(moments, parts, leader))
             await run_kopf(controller, moments)

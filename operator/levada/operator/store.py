@@ -108,6 +108,7 @@ class Store:
         self.codes: dict[Key, tuple[str, int, Code]] = {}  # by Flow: uid, generation, what inspection found
         self.announced: set[str] = set()  # uids of runs whose end has been told
         self.refused: dict[Key, tuple[str, int, str]] = {}  # by Deployment: uid, generation, the dry run's refusal
+        self.archive_troubles: dict[Key, str] = {}  # by Deployment: what the storage last said; empty: it took all
         self.runs_of_deployment: defaultdict[Key, set[Key]] = defaultdict(set)
         self.deployments_of_flow: defaultdict[Key, set[Key]] = defaultdict(set)
         self.runs_of_schedule: defaultdict[str, set[Key]] = defaultdict(set)  # by the Schedule's uid
@@ -288,6 +289,7 @@ class Store:
             return False
         self._drop(self.deployments_of_flow, Key(view.namespace, view.flow), key)
         self.refused.pop(key, None)
+        self.archive_troubles.pop(key, None)
         self._place_runs_of(key)
         self.line.unset_deployment(key)
         return True

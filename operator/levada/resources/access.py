@@ -30,7 +30,8 @@ READ: Final = ("get", "list", "watch")
 # (API group, resources, verbs) where runs live: in every namespace, or in those that the operator serves.
 OPERATOR_RULES: Final[Rules] = (
     (GROUP, tuple(kind.plural for kind in LEVADA_KINDS), READ),
-    (GROUP, ("flowruns",), ("create", "patch")),  # a tick's run; spec.cancel of one that another replaces
+    # A tick's run; spec.cancel of one that another replaces; a finished run that history lets go.
+    (GROUP, ("flowruns",), ("create", "patch", "delete")),
     (GROUP, tuple(f"{kind.plural}/status" for kind in LEVADA_KINDS), ("get", "patch", "update")),
     ("batch", ("jobs",), (*READ, "create", "patch", "delete")),
     ("", ("pods",), READ),

@@ -93,6 +93,7 @@ FACES: Final[dict[Kind, Face]] = {
             AGE,
             Column("Attempt", ".status.attempt", "integer", priority=1),
             Column("Pod", ".status.podName", priority=1),
+            Column("Ended", ".status.completionTime", priority=1),
             Column("Message", ".status.message", priority=1),
         ),
         (".status.phase", ".spec.deploymentRef.name", ".status.notified"),

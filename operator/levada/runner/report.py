@@ -54,6 +54,9 @@ _LARGE_ARTIFACT_BYTES: Final = 64 * 1024
 # A larger last report is sent in two parts, the end of the run first.
 _SPLIT_BYTES: Final = 128 * 1024
 _MAX_BACKOFF_SECONDS: Final = 10.0
+# Who looks at a run of hours looks less often: a report a second in the first six minutes, then ever fewer, one in 10 s after an hour.
+_MAX_INTERVAL_SECONDS: Final = 10.0
+_AGE_A_SECOND: Final = 360.0
 # How long the last report is tried against an API server that refuses this process' token or rights.
 _REFUSED_SECONDS: Final = 30.0
 
@@ -363,13 +366,14 @@ class ClusterReporter:
 
     def _flush_for_ever(self) -> None:
         """Send when something has changed, at most once per interval, until the end or until the run is lost."""
-        next_at = time.monotonic() + (self._interval_seconds if self._greeted else 0.0)
+        began = time.monotonic()
+        next_at = began + (self._interval_seconds if self._greeted else 0.0)
         while True:
             self._changed.wait()
             if self._closing.wait(max(0.0, next_at - time.monotonic())):
                 return
             self._changed.clear()
-            next_at = time.monotonic() + self._interval_seconds
+            next_at = time.monotonic() + interval_seconds(self._interval_seconds, time.monotonic() - began)
             try:
                 self._step()
             except ApiProblem as problem:
@@ -394,6 +398,14 @@ def artifact_row(artifact: Any) -> Json:
     if len(json.dumps(row.get("data"))) > _LARGE_ARTIFACT_BYTES:
         del row["data"]
     return row
+
+
+def interval_seconds(least_seconds: float, age_seconds: float) -> float:
+    """How long to wait between two reports of a run that is so old: a day of them is some 9,000 patches, not 86,400.
+
+    The end is reported at once, whatever the age.
+    """
+    return max(least_seconds, min(_MAX_INTERVAL_SECONDS, age_seconds / _AGE_A_SECOND))
 
 
 def backoff_seconds(failures: int, luck: float) -> float:

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from levada.cli.connection import not_found
@@ -98,3 +99,14 @@ def test_there_is_a_log_once_the_container_has_started(state, expected):
 def test_a_run_has_ended_in_a_terminal_phase(phase, ended):
     assert has_ended({"status": {"phase": phase}}) is ended
     assert has_ended({}) is False
+
+
+def test_parameters_of_a_megabyte_are_refused_with_advice(capsys):
+    from levada.cli.deployment import check_size
+
+    with pytest.raises(typer.Exit):
+        check_size({"data": "x" * 1_000_000})
+    said = capsys.readouterr().err
+    assert "the parameters take 1,000,011 bytes; 65,536 are possible" in said
+    assert "pass its path or URL" in said
+    check_size({"data": "x" * 65_000})

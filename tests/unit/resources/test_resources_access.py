@@ -49,7 +49,7 @@ def test_the_operator_writes_only_what_it_must():
         )
     }
     assert writes == statuses | {
-        "flowruns": ["create", "patch"],
+        "flowruns": ["create", "delete", "patch"],
         "jobs": ["create", "delete", "patch"],
         "configmaps": ["create", "delete"],
         "events": ["create", "patch"],

@@ -1,0 +1,159 @@
+"""Runs that have left the cluster: where their archive is, and what it says, in the shape of live runs."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from levada.cli.output import warn
+from levada.resources.kinds import DEPLOYMENTS
+
+if TYPE_CHECKING:
+    from levada.archive.reader import Archive, Record
+    from levada.archive.record import Entry
+    from levada.kube import Client
+
+T = TypeVar("T")
+Run = dict[str, Any]
+
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="URL of the archive; as the deployments say when absent.",
+        envvar="LEVADA_STORAGE",
+        show_default="that of the deployments",
+    ),
+]
+
+
+async def storages(client: "Client", namespace: str, given: str | None, deployment: str | None = None) -> list[str]:
+    """The URLs of the archives that may have runs of a namespace: what was given, else what its Deployments say."""
+    from levada.kube import ApiError
+    from levada.settings import home
+
+    if given:
+        return [given]
+    selector = f"metadata.name={deployment}" if deployment else None
+    try:
+        found, _ = await client.list(DEPLOYMENTS, namespace, field_selector=selector)
+    except ApiError:  # no right to read them: the folder of this machine may still be there
+        found = []
+    urls = [(each.get("status") or {}).get("storage") or each["spec"].get("storage") for each in found]
+    here = home() / "storage"
+    return list(dict.fromkeys([url for url in urls if url] + ([f"file://{here}"] if here.is_dir() else [])))
+
+
+async def from_archive(url: str, read: Callable[["Archive"], T]) -> T | None:
+    """What a reading of an archive gives; None, and a warning, if it cannot be read."""
+    from levada.archive.reader import Archive
+    from levada.exceptions import LevadaError
+
+    try:
+        return await asyncio.to_thread(lambda: read(Archive.of(url)))
+    except LevadaError as problem:
+        warn(f"the archive {url} cannot be read: {problem}")
+        return None
+
+
+async def archived_runs(
+    client: "Client", namespace: str, *, deployment: str | None, limit: int, given: str | None
+) -> list[Run]:
+    """The newest archived runs, as FlowRuns."""
+    entries: list[Entry] = []
+    for url in await storages(client, namespace, given, deployment):
+        entries += await from_archive(url, lambda archive: archive.list_runs(namespace, deployment, limit=limit)) or []
+    entries.sort(key=lambda entry: entry.moment, reverse=True)
+    return [run_of(entry) for entry in entries[:limit]]
+
+
+def run_of(entry: "Entry") -> Run:
+    """A line of the index as a FlowRun: enough for a list."""
+    status = {
+        "phase": entry.phase, "reason": entry.reason, "message": entry.message, "startTime": entry.started or None,
+        "completionTime": entry.ended or None, "durationSeconds": entry.duration_s, "progress": entry.progress,
+        "attempt": entry.attempt,
+    }  # fmt: skip
+    return {
+        "apiVersion": "levada.dev/v1alpha1",
+        "kind": "FlowRun",
+        "metadata": {
+            "name": entry.name, "namespace": entry.namespace, "uid": entry.uid, "creationTimestamp": entry.created or None,
+        },
+        "spec": {"deploymentRef": {"name": entry.deployment}, **({"retryOf": entry.retry_of} if entry.retry_of else {})},
+        "status": {name: value for name, value in status.items() if value not in (None, "")},
+    }  # fmt: skip
+
+
+async def archived_run(client: "Client", namespace: str, name: str, given: str | None) -> tuple[str, str, Run] | None:
+    """The newest archived run of a name: the archive's URL, its folder, and the run with all task rows."""
+    for url in await storages(client, namespace, given):
+        found = await from_archive(url, lambda archive: _newest(archive, namespace, name))
+        if found is not None:
+            record, rows = found
+            run = {**record.run, "status": {**record.run["status"], "tasks": rows, "truncatedTasks": 0}}
+            return url, record.entry.folder, run
+    return None
+
+
+def _newest(archive: "Archive", namespace: str, name: str) -> "tuple[Record, dict[str, Any]] | None":
+    records = [record for folder in archive.folders(namespace, name) if (record := archive.record(folder)) is not None]
+    if not records:
+        return None
+    newest = max(records, key=lambda record: record.entry.moment)
+    return newest, archive.tasks(newest.entry.folder)
+
+
+async def with_all_tasks(run: Run) -> Run:
+    """The run with the task rows that its status has folded away, where its archive has them."""
+    status = run.get("status") or {}
+    place = status.get("archive")
+    if not status.get("truncatedTasks") or not place:
+        return run
+    rows = await from_archive(place["storage"], lambda archive: archive.tasks(place["path"]))
+    if not rows:
+        return run
+    known = {**rows, **(status.get("tasks") or {})}
+    total = (status.get("taskCounts") or {}).get("total", len(known))
+    return {**run, "status": {**status, "tasks": known, "truncatedTasks": max(0, total - len(known))}}
+
+
+async def print_archived_log(url: str, folder: str, attempt: int | None) -> bool:
+    """Write an archived log to standard output. Returns whether there was any."""
+    offset, some = 0, False
+    while True:
+        part = await from_archive(url, lambda archive, at=offset: archive.log(folder, at, attempt=attempt))  # type: ignore[misc]
+        if part is None:
+            return some
+        sys.stdout.buffer.write(part.data)
+        some = some or bool(part.data)
+        offset = part.next_offset
+        if part.at_end:
+            sys.stdout.buffer.flush()
+            return some
+
+
+async def erase(client: "Client", namespace: str, name: str, given: str | None) -> int:
+    """Remove the archived runs of a name, with their lines in the index. Returns how many."""
+    count = 0
+    for url in await storages(client, namespace, given):
+        count += await from_archive(url, lambda archive: _erase(archive, namespace, name)) or 0
+    return count
+
+
+def _erase(archive: "Archive", namespace: str, name: str) -> int:
+    from levada.archive import index
+    from levada.archive.layout import record_key
+
+    folders = archive.folders(namespace, name)
+    for folder in folders:
+        record = archive.record(folder)
+        if record is not None:
+            index.remove(archive.storage, namespace, record.entry.deployment, record.entry.uid)
+        keys = archive.storage.list(f"{folder}/")
+        # The record last: as long as it is there, this can be done again.
+        for key in sorted(keys, key=lambda key: key == record_key(folder)):
+            archive.storage.delete(key)
+    return len(folders)
