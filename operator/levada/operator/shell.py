@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
-import kopf
 
 from levada.kube import Client, KubeError, LeadershipLost, Reflector, config
 from levada.kube.ratelimit import WriteLimiter
@@ -26,6 +25,7 @@ from levada.operator.definitions import WATCHED
 from levada.operator.election import Leadership, WriteGate, leadership
 from levada.operator.health import Health
 from levada.operator.history import HistoryKeeper
+from levada.operator.lean_kopf import kopf
 from levada.operator.metrics import Metrics
 from levada.operator.notifications import WORKERS as NOTIFIERS
 from levada.operator.pages import Pages, served

@@ -1,4 +1,7 @@
-"""What the operator's reflectors keep in memory of an object."""
+"""What the operator keeps in memory: of an object, and of other people's packages."""
+
+import subprocess
+import sys
 
 from levada.decide.views import job_view, pod_view, run_view
 from levada.operator.shell import without_rows, without_spec
@@ -62,3 +65,10 @@ def test_what_is_large_in_a_job_is_not_kept():
     done = {**JOB, "status": {"succeeded": 1, "conditions": [{"type": "Complete"}]}}
     assert "template" not in without_spec(done)["spec"]
     assert len(str(without_spec(JOB))) < 1000
+
+
+def test_kopf_does_not_bring_the_official_client():
+    """It would cost 50 MiB; and it must be there for who needs it later."""
+    program = "import levada.operator.shell, sys; assert 'kubernetes' not in sys.modules; import kubernetes"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 0, done.stderr
