@@ -280,7 +280,11 @@ async def check_ticks(client: Client, seen: Seen, suspended_at: dict[str, dateti
         doubled = [at for (of, at), count in have.items() if of == name and count > 1]
         skipped = status.get("skipped", 0)
         if ran + skipped != due or doubled:
-            seen.broken.append(f"{name}: {due} ticks, {ran} runs, {skipped} skipped, doubled {doubled}")
+            early = [at for (of, at) in have if of == name and datetime.fromisoformat(at) > decided]
+            ledger = [entry for entry in status.get("ledger", []) if entry["outcome"] == "Skipped"]
+            seen.broken.append(
+                f"{name}: {due} ticks until {decided}, {ran} runs, {skipped} skipped {ledger}, early {early}, doubled {doubled}"
+            )
         if decided < suspended_at[name] - 2 * step:
             seen.broken.append(f"{name}: nothing is decided after {decided}")
         ticks += due
@@ -360,6 +364,7 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     options = options_of()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended by SIGTERM"))
     print(f"seed {options.seed}", flush=True)
     home = Path(tempfile.mkdtemp(prefix="levada-soak-"))
     cluster = Cluster("soak", home=home)

@@ -122,10 +122,13 @@ class FaultProxy:
                 raise self._cut(request)
             case "slow":
                 await asyncio.sleep(self._choose.uniform(*SLOW_SECONDS))
+                if request.transport is None or request.transport.is_closing():
+                    raise self._cut(request)  # what a dead client had still to send does not arrive
             case "stale" if not writes and request.path_qs in self._older:
                 return web.Response(body=self._older[request.path_qs], content_type="application/json")
         status, headers, answer = await self._forward(request, body)
-        if not writes and status == 200 and "continue" not in request.query:
+        # A list without a resourceVersion is never old, whichever API server answers: limits are counted by it.
+        if not writes and status == 200 and not _is_list(request.path):
             self._older[request.path_qs] = answer
         if fault == "failed after" and writes:
             return _status(500, "InternalError", "etcdserver: request timed out")
@@ -176,6 +179,13 @@ class FaultProxy:
         if request.transport is not None:
             request.transport.abort()
         return ConnectionResetError("cut by plan")
+
+
+def _is_list(path: str) -> bool:
+    """Whether a path names a collection: /apis/GROUP/VERSION[/namespaces/NAME]/PLURAL."""
+    parts = path.strip("/").split("/")
+    rest = parts[2:] if parts[0] == "api" else parts[3:]
+    return len(rest) in {1, 3}
 
 
 def _headers(headers) -> dict[str, str]:
