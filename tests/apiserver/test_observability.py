@@ -111,7 +111,7 @@ async def fails(play: Play) -> str:
     await play.has_event(run, "Started")
     await play.reports_end(run, "Failed", "FlowFailed", "no luck")
     await play.ends(pod, 1)
-    await play.has_events(run, "Failed", "JobCreated", "Started")
+    await play.has_events(run, "Failed", "Started")
     return run
 
 

@@ -80,7 +80,7 @@ async def test_with_rights_in_its_namespaces_only(limited_operator, client, home
         play = await prepared(client, home)
         run = await play.run()
         await completes(play, run)
-        await play.has_event(run, "JobCreated")
+        await play.has_event(run, "Completed")
     assert "leads now" in limited_operator.text()
     assert "403" not in limited_operator.text(), limited_operator.text()
 

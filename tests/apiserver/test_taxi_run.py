@@ -101,7 +101,7 @@ def test_the_taxi_run_completes_with_the_reference_error(stack, kubectl, namespa
     assert re.search(r"Running\s+[0-5]/6", "".join(lines)), "progress is shown while it runs"
 
     described = kubectl("-n", namespace, "describe", "fr", "taxi")
-    assert "Succeeded" in described and "JobCreated" in described and "Completed" in described
+    assert "Succeeded" in described and "Started" in described and "Completed" in described
     assert "RMSE" in kubectl("-n", namespace, "logs", "-l", f"{names.LABEL_RUN}=taxi")
     shown = levada(stack, namespace, "runs", "show", "taxi")
     assert "6.675" in shown.stdout and "train-model-0" in shown.stdout

@@ -16,7 +16,7 @@ from levada.decide.failure_policy import judged
 from levada.decide.kueue import REPORTED, WAITING_FOR_KUEUE, follow_kueue, is_evicted, waiting_for_kueue
 from levada.decide.manifest import Code, build_job, job_name
 from levada.decide.node_loss import ask_node, doubt
-from levada.decide.plan import NORMAL, NOTHING, WARNING, EventSpec, Plan, clip, phase_status
+from levada.decide.plan import NOTHING, WARNING, EventSpec, Plan, clip, phase_status
 from levada.decide.report import Report, read_report
 from levada.decide.retries import Retry, next_attempt
 from levada.decide.stages import pod_stages
@@ -47,9 +47,7 @@ def start(facts: RunFacts, attempt: int) -> Plan:
     else:
         # What the earlier attempt reported is history, and rows that the new one does not write must not stay.
         status |= dict.fromkeys((*REPORTED, "nextAttemptTime", "durationSeconds", "diagnosis"))
-    return Plan(
-        status=status, create_job=_job(facts, attempt, pin), events=(_created(run.name, attempt, deployment.name),)
-    )
+    return Plan(status=status, create_job=_job(facts, attempt, pin))
 
 
 def ensure_job(facts: RunFacts) -> Plan:
@@ -67,13 +65,6 @@ def ensure_job(facts: RunFacts) -> Plan:
     return Plan(
         status=status,
         create_job=_job(facts, run.attempt, pin or new_pin(facts.flow)),
-        events=(_created(run.name, run.attempt, facts.deployment.name),),
-    )
-
-
-def _created(run: str, attempt: int, deployment: str) -> EventSpec:
-    return EventSpec(
-        NORMAL, "JobCreated", f"Created Job {job_name(run, attempt)} for Deployment {deployment}.", f"job-{attempt}"
     )
 
 

@@ -118,20 +118,27 @@ class _Handler(WSGIRequestHandler):
         """A scrape a quarter of a minute is no news."""
 
 
+class AddressInUseError(OSError):
+    """The pages cannot be served where they should be."""
+
+
 @contextmanager
 def served(pages: Pages, address: str) -> Iterator[int]:
     """Serve while the block runs; the port that it listens on. An empty address serves nothing.
 
     Raises:
-        OSError: the address cannot be had.
+        AddressInUseError: the address cannot be had.
     """
     if not address:
         yield 0
         return
     host, _, port = address.rpartition(":")
-    server = make_server(
-        host.strip("[]") or "127.0.0.1", int(port), pages, server_class=_Server, handler_class=_Handler
-    )
+    try:
+        server = make_server(
+            host.strip("[]") or "127.0.0.1", int(port), pages, server_class=_Server, handler_class=_Handler
+        )
+    except OSError as error:
+        raise AddressInUseError(f"--metrics-address {address} cannot be had: {error.strerror or error}") from error
     thread = Thread(target=server.serve_forever, args=(0.1,), name="levada-pages", daemon=True)
     thread.start()
     log.info("/metrics, /healthz and /readyz on http://%s:%d", *server.server_address[:2])

@@ -13,7 +13,7 @@ from levada.operator.controller import Controller, Work
 from levada.operator.election import Unopposed
 from levada.operator.health import Health
 from levada.operator.metrics import Metrics
-from levada.operator.pages import Pages, served
+from levada.operator.pages import AddressInUseError, Pages, served
 from levada.operator.settings import OperatorSettings
 from levada.operator.state import state_of
 from levada.operator.store import Key
@@ -125,3 +125,12 @@ def test_the_state_of_the_store(controller):
     assert value("levada_workqueue_length") == 2
     assert value("levada_invariant_violations", {"invariant": "live_pod"}) == 1
     assert value("levada_invariant_violations", {"invariant": "slot"}) == 0
+
+
+def test_an_address_that_is_taken_is_named():
+    with (
+        served(lambda *_: [], "127.0.0.1:0") as port,
+        pytest.raises(AddressInUseError, match=f"--metrics-address 127.0.0.1:{port} cannot be had: "),
+        served(lambda *_: [], f"127.0.0.1:{port}"),
+    ):
+        raise AssertionError("two servers on one port")
