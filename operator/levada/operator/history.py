@@ -28,6 +28,7 @@ from levada.operator.archivist import Archivist, Ended, Shelf, key_of
 from levada.operator.storages import Storages
 from levada.operator.store import Key
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
+from levada.resources.names import LABEL_BACKFILL
 from levada.resources.phases import ACTIVE_PHASES, is_terminal
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ class HistoryKeeper:
                 key = Key(metadata["namespace"], metadata["name"])
                 if self._is_ours(key) and "deletionTimestamp" not in metadata:
                     seen.add(metadata["uid"])
-                    run = _finished_run(metadata, cells, pinned=key in pinned)
+                    needed = key in pinned or self._is_counted(metadata)
+                    run = _finished_run(metadata, cells, pinned=needed)
                     by_deployment[Key(key.namespace, str(cells.get("Deployment") or ""))].append(run)
         self._indexed &= seen
         for deployment, runs in by_deployment.items():
@@ -177,6 +179,12 @@ class HistoryKeeper:
             for run in self._c.store.runs.values()
             if run.retry_of and not is_terminal(run.phase)
         }
+
+    def _is_counted(self, metadata: dict[str, Any]) -> bool:
+        """Whether the run is one of a Backfill that is not through: its runs are what it knows of its ticks."""
+        name = (metadata.get("labels") or {}).get(LABEL_BACKFILL)
+        backfill = self._c.store.backfills.get(Key(metadata["namespace"], name)) if name else None
+        return backfill is not None and not backfill.status.get("completionTime")
 
     async def _sweep_one(self, deployment: Key, runs: list[FinishedRun]) -> None:
         view = self._c.store.deployments.get(deployment)

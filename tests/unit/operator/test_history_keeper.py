@@ -1,5 +1,7 @@
 """The operator's history over a cluster in memory and a storage that fails when told: nothing is deleted that is not in the index."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from levada.archive.reader import Archive
@@ -14,6 +16,7 @@ from levada.operator.history import HistoryKeeper
 from levada.operator.settings import HistorySettings, OperatorSettings
 from levada.operator.store import Key
 from levada.resources.kinds import FLOW_RUNS
+from levada.resources.names import LABEL_BACKFILL
 from support.facts import T0, a_deployment, a_run, s
 from unit.archive.failing import FailingStorage
 
@@ -154,6 +157,19 @@ async def test_a_run_that_another_repeats_stays(controller, keeper, cluster, sto
     controller.store.put_run(a_run(name="again", uid="2", phase="Running", attempt=1, retry_of="r"))
     await keeper.sweep()
     assert cluster.deleted == []
+
+
+@pytest.mark.parametrize(("status", "deleted"), [({}, []), ({"completionTime": stamp(T0)}, ["r"])])
+async def test_the_runs_of_a_backfill_stay_until_it_is_through(
+    *, status, deleted, controller, keeper, cluster, storage
+):
+    deploy(controller, history=History(keep_successful=0))
+    cluster.add("r", 1)
+    cluster.runs["r"]["metadata"]["labels"] = {LABEL_BACKFILL: "b"}
+    key = Key("ns", "b")
+    controller.store.backfills.put(key, SimpleNamespace(uid="b", resource_version="1", status=status))
+    await keeper.sweep()
+    assert cluster.deleted == deleted
 
 
 async def test_a_run_that_changed_since_it_was_listed_stays(controller, keeper, cluster, storage):
