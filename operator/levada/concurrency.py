@@ -10,6 +10,9 @@ rate_limit("api")                                        await arate_limit("api"
 
 A name without a limit never waits. Slots are given in the order of asking, and those of a process that was killed are free at
 once. Limits and queues are files below `LEVADA_HOME`.
+
+In a run's pod the limits are the cluster's: a ConcurrencyLimit of this name, over all runs of the namespace. Where there is none,
+one that the flow has set itself counts, for its own processes.
 """
 
 import json
@@ -18,7 +21,7 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from levada import settings
 from levada._locks import FileLock
@@ -38,6 +41,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _SECONDS_A_RETRY: Final = 1.0
 _LOCK_POLL_SECONDS: Final = 0.001
 _TURNS_BYTES: Final = 64
+_FIRST_POLL_SECONDS: Final = 0.002
+_LONGEST_POLL_SECONDS: Final = 0.05
+_ANSWER_SECONDS: Final = 1.0
 
 
 class Limit(NamedTuple):
@@ -151,7 +157,7 @@ class concurrency:  # noqa: N801  reads as a function, as in Prefect
         self._timeout_seconds = _patience(timeout_seconds, max_retries)
         self._strict = strict
         self._holder = holder
-        self._held: list[list[Slots]] = []
+        self._held: list[list[_Releasable]] = []
 
     def __enter__(self) -> None:
         self._held.append(run(self._taking()))
@@ -165,13 +171,19 @@ class concurrency:  # noqa: N801  reads as a function, as in Prefect
     async def __aexit__(self, *_: object) -> None:
         _give_back(self._held.pop())
 
-    def _taking(self) -> Steps[list[Slots]]:
+    def _taking(self) -> "Steps[list[_Releasable]]":
         patience = self._timeout_seconds
         deadline = None if patience is None else time.monotonic() + patience
         owner = f"{self._holder or _asker()} (pid {os.getpid()})"
-        held: list[Slots] = []
+        cluster = _cluster()
+        held: list[_Releasable] = []
         try:
             for name in self._names:  # in the same order for everybody, so that nobody waits in a circle
+                if cluster is not None:
+                    ask = cluster.ask(name, self._occupy, str(self._holder or _asker()))
+                    held.append(ask)
+                    if (yield from _granted(ask, name, self._timeout_seconds, deadline)):
+                        continue
                 if not _there(name, self._strict):
                     continue
                 slots = Slots(_folder(name), self._occupy, owner)
@@ -193,14 +205,65 @@ class concurrency:  # noqa: N801  reads as a function, as in Prefect
         try:
             yield from slots.taking(total, deadline)
         except NoRoom as full:
-            taken = f": {', '.join(full.holders)}" if full.holders else ""
-            wanted = "no slot" if self._occupy == 1 else f"no {self._occupy} slots"
-            raise ConcurrencyTimeout(
-                f"{wanted} of {name!r} came free within {seconds_text(self._timeout_seconds or 0)}{taken}"
-            ) from None
+            raise _too_late(name, self._occupy, self._timeout_seconds, full.holders) from None
 
 
-def _give_back(held: list[Slots]) -> None:
+def _too_late(name: str, occupy: int, patience: float | None, holders: list[str]) -> ConcurrencyTimeout:
+    taken = f": {', '.join(holders)}" if holders else ""
+    wanted = "no slot" if occupy == 1 else f"no {occupy} slots"
+    return ConcurrencyTimeout(f"{wanted} of {name!r} came free within {seconds_text(patience or 0)}{taken}")
+
+
+# In a run's pod the limits are the cluster's.
+class _Releasable(Protocol):
+    def release(self) -> None: ...
+
+
+class _Ask(_Releasable, Protocol):
+    """Slots of the cluster that were asked for; see runner/slots.py."""
+
+    occupy: int
+    state: str
+    message: str
+
+    @property
+    def is_decided(self) -> bool: ...
+
+    def holders(self) -> list[str]: ...
+
+
+_cluster_provider: Any = None
+
+
+def _cluster() -> Any:
+    """Who speaks to the operator, in a run's pod; None elsewhere."""
+    global _cluster_provider  # noqa: PLW0603  one connection and one thread per process
+    if _cluster_provider is None and os.environ.get(settings.SLOT_PROVIDER_VARIABLE):
+        _cluster_provider = settings.provider_named_by(settings.SLOT_PROVIDER_VARIABLE)
+    return _cluster_provider
+
+
+def _granted(ask: _Ask, name: str, patience: float | None, deadline: float | None) -> Steps[bool]:
+    """Wait for the operator's word. Whether the cluster has such a limit; without one, this machine may.
+
+    Not to wait at all takes a moment here, too: whether slots are free is known when the operator has answered.
+    """
+    poll = _FIRST_POLL_SECONDS
+    last = None if deadline is None else max(deadline, time.monotonic() + _ANSWER_SECONDS)
+    while not ask.is_decided:
+        now = time.monotonic()
+        if last is not None and now >= last:
+            raise _too_late(name, ask.occupy, patience, ask.holders())
+        yield poll if last is None else min(poll, last - now)
+        poll = min(_LONGEST_POLL_SECONDS, poll * 1.5)
+    if ask.state == "missing":
+        return False
+    if ask.state != "Held":
+        raise OptionError(f"{name!r}: {ask.message}")
+    return True
+
+
+def _give_back(held: list[_Releasable]) -> None:
     for slots in reversed(held):
         slots.release()
 
@@ -242,7 +305,12 @@ async def arate_limit(
 def _limiting(names: Any, occupy: int, timeout_seconds: float | None, *, strict: bool) -> Steps[None]:
     _check_count(occupy, f"rate_limit({names!r}, occupy={occupy!r})", "occupy")
     patience = _patience(timeout_seconds, None)
+    cluster = _cluster()
     for name in _names_of(names):
+        began = time.monotonic()
+        if cluster is not None and (yield from _turn_in_cluster(cluster, name, occupy, patience)):
+            patience = None if patience is None else patience - (time.monotonic() - began)
+            continue
         if not _there(name, strict):
             continue
         book = FileLock(_folder(name) / "turns")
@@ -256,6 +324,15 @@ def _limiting(names: Any, occupy: int, timeout_seconds: float | None, *, strict:
             patience -= wait
         if wait and not clock.skips(wait):
             yield wait
+
+
+def _turn_in_cluster(cluster: Any, name: str, occupy: int, patience: float | None) -> Steps[bool]:
+    """Wait for a turn that the operator grants. Whether the cluster has such a limit."""
+    ask = cluster.ask(name, occupy, _asker(), rate=True)
+    try:
+        return (yield from _granted(ask, name, patience, None if patience is None else time.monotonic() + patience))
+    finally:
+        ask.release()
 
 
 def _reserve(book: FileLock, name: str, occupy: int, patience: float | None) -> float:
@@ -314,7 +391,10 @@ def _there(name: str, strict: bool) -> bool:
     if _limit_of(name) is not None:
         return True
     if strict:
-        raise OptionError(f"there is no limit {name!r} on this machine; set it with set_limit({name!r}, 1)")
+        here = "on this machine; set it with set_limit({0!r}, 1)"
+        if _cluster() is not None:
+            here = "in the cluster; `levada limits set {0} 1` makes one"
+        raise OptionError(f"there is no limit {name!r} {here.format(name)}")
     return False
 
 

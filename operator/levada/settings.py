@@ -8,6 +8,7 @@
 | `LEVADA_PERSIST_RESULTS` | whether results are kept where neither flow nor task says so | false |
 | `LEVADA_BLOCK_PROVIDER` | `module:function` that makes the provider of blocks and variables; a run's pod sets it | files in the home |
 | `LEVADA_PAUSE_PROVIDER` | the same for pauses | files in the home |
+| `LEVADA_SLOT_PROVIDER` | the same for the slots of `concurrency` and `rate_limit` | files in the home |
 
 Nothing is created here: whoever writes makes the folder.
 """
@@ -24,6 +25,7 @@ STORAGE_VARIABLE = "LEVADA_STORAGE"
 PERSIST_VARIABLE = "LEVADA_PERSIST_RESULTS"
 BLOCK_PROVIDER_VARIABLE = "LEVADA_BLOCK_PROVIDER"
 PAUSE_PROVIDER_VARIABLE = "LEVADA_PAUSE_PROVIDER"
+SLOT_PROVIDER_VARIABLE = "LEVADA_SLOT_PROVIDER"
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"", "0", "false", "f", "no", "n", "off"})

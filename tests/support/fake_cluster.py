@@ -15,7 +15,7 @@ from typing import Any
 from levada.decide.times import stamp
 from levada.kube import AlreadyExists, Conflict, ConnectionLost, Invalid, NotFound, ServerError
 from levada.resources import names
-from levada.resources.kinds import EVENTS, FLOW_RUNS, JOBS, PODS, SCHEDULES, Kind
+from levada.resources.kinds import CONCURRENCY_LIMITS, EVENTS, FLOW_RUNS, JOBS, PODS, SCHEDULES, Kind
 from levada.resources.phases import is_terminal, may_become
 
 Object = dict[str, Any]
@@ -268,5 +268,5 @@ class FakeClient:
             raise ConnectionLost("no answer")
         if fault == "killed after":
             raise OperatorKilled
-        assert kind in {FLOW_RUNS, JOBS, EVENTS, SCHEDULES}
+        assert kind in {FLOW_RUNS, JOBS, EVENTS, SCHEDULES, CONCURRENCY_LIMITS}
         return answer

@@ -29,6 +29,7 @@ from levada.operator.queues import Queues
 from levada.operator.run_metrics import RunMetrics
 from levada.operator.schedules import Schedules
 from levada.operator.settings import OperatorSettings
+from levada.operator.slots import Slots
 from levada.operator.store import Key, Store
 from levada.operator.workqueue import WorkQueue
 from levada.resources.kinds import FLOW_RUNS, WORK_QUEUES
@@ -93,6 +94,7 @@ class Controller:
         self.queues = Queues(self)
         self.notifier = Notifier(self)
         self.backfills = Backfills(self)
+        self.slots = Slots(self)
         self._stale: set[Key] = set()  # runs to be read from the API before they are decided about
 
     # --- changes ------------------------------------------------------------------------------------------------------
@@ -131,6 +133,7 @@ class Controller:
         known = self.store.runs.get(key) is not None or key in self.store.jobs or not self._settled(key)
         if known and self.store.put_pod(view):
             self.enqueue(RUN, key)
+            self.slots.look_again(key)
 
     def take_run(self, view: RunView) -> None:
         """Put a run into the store, from wherever it came, and wake whom it concerns."""
@@ -205,6 +208,7 @@ class Controller:
                 del self.store.pods[key]
         for key in filter(chosen, self.store.runs):
             self.enqueue(RUN, key)
+            self.slots.look_again(key)
         self.wake_startable()
 
     def let_go(self, namespace: str) -> None:

@@ -26,6 +26,7 @@ from levada.decide.views import (
     controller_uid,
     deployment_view,
     flow_view,
+    limit_view,
     queue_view,
     schedule_view,
 )
@@ -37,6 +38,7 @@ from levada.operator.store import Key, Table
 from levada.resources.kinds import (
     BACKFILLS,
     BLOCKS,
+    CONCURRENCY_LIMITS,
     CONFIG_MAPS,
     DEPLOYMENTS,
     FLOWS,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
-WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES, SCHEDULES, BLOCKS, BACKFILLS)
+WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES, SCHEDULES, BLOCKS, BACKFILLS, CONCURRENCY_LIMITS)
 
 
 class Definitions:
@@ -90,6 +92,8 @@ class Definitions:
             return _put(store.flows, flow_view(body))
         if kind == WORK_QUEUES:
             return store.put_queue(queue_view(body))
+        if kind == CONCURRENCY_LIMITS:
+            return _put(store.limits, limit_view(body))
         if kind == SCHEDULES:
             return store.put_schedule(schedule_view(body))
         if kind == BLOCKS:
@@ -121,6 +125,7 @@ class Definitions:
             SCHEDULES: store.schedules,
             BLOCKS: store.blocks,
             BACKFILLS: store.backfills,
+            CONCURRENCY_LIMITS: store.limits,
         }
         return tables[kind]
 

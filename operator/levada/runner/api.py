@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from levada.resources.kinds import BLOCKS, FLOW_RUNS
+from levada.resources.kinds import BLOCKS, CONCURRENCY_LIMITS, FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_RUNNER
 from levada.runner.settings import Settings
 
@@ -106,6 +106,20 @@ class RunApi:
     def read_block(self, name: str) -> dict[str, Any]:
         """Return a Block of the run's namespace; RunGone says that there is none of this name."""
         return self._call("GET", BLOCKS.path(self._namespace, name), None, name)
+
+    def read_limit(self, name: str) -> dict[str, Any]:
+        """Return a ConcurrencyLimit of the run's namespace; RunGone says that there is none of this name."""
+        return self._call("GET", CONCURRENCY_LIMITS.path(self._namespace, name), None, name)
+
+    def patch_slots(self, slots: Mapping[str, Any], uid: str) -> dict[str, Any]:
+        """Merge entries into the FlowRun's slots, whatever else has changed, and return the whole object.
+
+        They speak of this process alone, and name its attempt: there is nothing that they could write over. Conflict says that the
+        name is another FlowRun's now.
+        """
+        metadata = {"uid": uid} if uid else {}
+        body = {"metadata": metadata, "status": {"slots": slots}}
+        return self._call("PATCH", self._status_path, json.dumps(body, separators=(",", ":")).encode())
 
     def patch_status(self, status: Mapping[str, Any], resource_version: str) -> dict[str, Any]:
         """Merge `status` into the FlowRun, if it is still at `resource_version`, and return the whole object.

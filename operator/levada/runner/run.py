@@ -40,7 +40,7 @@ from levada.runner.settings import Settings, SettingsError, settings_from, sprea
 from levada.runner.status import Identity, Standing
 from levada.runner.stop import Stop
 from levada.runner.text import time_text
-from levada.settings import BLOCK_PROVIDER_VARIABLE, PAUSE_PROVIDER_VARIABLE
+from levada.settings import BLOCK_PROVIDER_VARIABLE, PAUSE_PROVIDER_VARIABLE, SLOT_PROVIDER_VARIABLE
 
 log = logging.getLogger("levada.runner")
 
@@ -68,6 +68,7 @@ def main(channel: socket.socket | None = None) -> int:
     # A name, not the thing: nothing is loaded before a block is, and processes that the flow starts find it too.
     os.environ[BLOCK_PROVIDER_VARIABLE] = "levada.runner.blocks:provider"
     os.environ[PAUSE_PROVIDER_VARIABLE] = "levada.runner.pauses:provider"
+    os.environ[SLOT_PROVIDER_VARIABLE] = "levada.runner.slots:provider"
     hide_given_secrets(os.environ)
     stop = Stop(settings.grace_seconds)
     stop.install()

@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 from levada.resources.phases import is_terminal, may_become
 
 NAMESPACE, RUN, POD, TOKEN = "team", "hello-1", "hello-1-1-abcde", "a-token"
+LIMITS_PATH = f"/apis/levada.dev/v1alpha1/namespaces/{NAMESPACE}/concurrencylimits/"
 BLOCKS_PATH = f"/apis/levada.dev/v1alpha1/namespaces/{NAMESPACE}/blocks/"
 PATH = f"/apis/levada.dev/v1alpha1/namespaces/{NAMESPACE}/flowruns/{RUN}"
 
@@ -75,6 +76,8 @@ class FakeApi:
     calls: list[Call] = field(default_factory=list)
     # By name: the spec of each Block.
     blocks: dict[str, dict] = field(default_factory=dict)
+    # By name: spec and status of each ConcurrencyLimit.
+    limits: dict[str, dict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lock = threading.RLock()
@@ -158,6 +161,11 @@ class FakeApi:
             if name not in self.blocks:
                 return 404, _failure(404, f'blocks "{name}" not found', name=name)
             return 200, {"kind": "Block", "metadata": {"name": name}, "spec": copy.deepcopy(self.blocks[name])}
+        if method == "GET" and path.startswith(LIMITS_PATH):
+            name = path.removeprefix(LIMITS_PATH)
+            if name not in self.limits:
+                return 404, _failure(404, f'concurrencylimits "{name}" not found', name=name)
+            return 200, {"kind": "ConcurrencyLimit", "metadata": {"name": name}, **copy.deepcopy(self.limits[name])}
         if self.deleted:
             return 404, _failure(404, f'flowruns "{RUN}" not found', name=RUN)
         if (method, path) == ("GET", PATH):

@@ -1,0 +1,99 @@
+"""`levada limits`: the slots that tasks of a namespace share, `with concurrency("db")`."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
+from levada.cli.output import age, console, machine_text, now, table
+from levada.cli.queues import patch_or_create
+from levada.resources.kinds import CONCURRENCY_LIMITS
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from levada.kube import Client
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, set and remove the limits that tasks share.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, as concurrency() is called with.")]
+
+
+@app.command("ls")
+def list_limits(
+    *,
+    output: FormatOption = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """List limits, and who holds slots."""
+
+    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
+        found, _ = await client.list(CONCURRENCY_LIMITS, here)
+        return found
+
+    found = run(work, Target(namespace, context, kubeconfig))
+    if output:
+        typer.echo(machine_text(found, output), nl=False)
+    elif found:
+        console.print(limits_table(found))
+    else:
+        typer.echo("no limits: `levada limits set NAME N` makes one", err=True)
+
+
+def limits_table(found: list[dict[str, Any]]) -> "Table":
+    """The table of `levada limits ls`."""
+    made = table("NAME", "LIMIT", "PER SECOND", "ACTIVE", "WAITING", "HOLDERS", "AGE")
+    present = now()
+    for limit in sorted(found, key=lambda each: str(each["metadata"]["name"])):
+        spec, status = limit["spec"], limit.get("status") or {}
+        rate = spec.get("slotDecayPerSecond")
+        holders = [f"{holder['run']} {holder['slots']}" for holder in status.get("holders") or ()]
+        made.add_row(
+            limit["metadata"]["name"],
+            str(spec["limit"]),
+            f"{rate:g}" if rate else "",
+            str(status.get("active", "")),
+            str(status.get("waiting", "")),
+            ", ".join(holders[:3]) + (", …" if len(holders) > 3 else ""),
+            age(limit["metadata"].get("creationTimestamp"), present),
+        )
+    return made
+
+
+@app.command("set")
+def set_limit(
+    name: Name,
+    limit: Annotated[int, typer.Argument(metavar="N", min=0, help="How many slots there are; 0 lets everybody wait.")],
+    *,
+    per_second: Annotated[
+        float | None, typer.Option(min=0, help="For rate_limit: how many slots come back each second.")
+    ] = None,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Make or change a limit. Those who hold slots keep them; those who wait go by the new one."""
+    spec = {"limit": limit} | ({"slotDecayPerSecond": per_second} if per_second is not None else {})
+
+    async def work(client: "Client", here: str) -> None:
+        await patch_or_create(client, CONCURRENCY_LIMITS, name, here, spec)
+
+    run(work, Target(namespace, context, kubeconfig))
+    rate = f", {per_second:g} come back each second" if per_second else ""
+    typer.echo(f"limit {name} has {limit} slot{'' if limit == 1 else 's'}{rate}")
+
+
+@app.command("rm")
+def remove(
+    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
+) -> None:
+    """Remove a limit: nobody waits for it any more."""
+
+    async def work(client: "Client", here: str) -> None:
+        found = await find(client, CONCURRENCY_LIMITS, name, here, called="limit")
+        await client.delete(CONCURRENCY_LIMITS, name, here, uid=found["metadata"]["uid"])
+
+    run(work, Target(namespace, context, kubeconfig))
+    typer.echo(f"limit {name} is removed")
