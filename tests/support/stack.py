@@ -41,7 +41,8 @@ class Stack:
         }
         self.arguments = {
             "operator": ["operator", "run", "--metrics-address", "127.0.0.1:0"],
-            "agent": ["agent", "start", "--name", agent_name, "--root", str(self.root)],
+            # Control groups would outlive an agent that is killed, and pods that are left alone.
+            "agent": ["agent", "start", "--name", agent_name, "--root", str(self.root), "--limits", "rlimit"],
         }
 
     def start(self, part: str) -> None:

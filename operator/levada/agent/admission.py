@@ -5,10 +5,12 @@ the pod does: what it cannot do, it refuses in words. It does ignore what only s
 seccomp, read-only root), because it gives none, and says so on the node.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
+from levada.agent.fields import quantity
 from levada.resources.names import CONTAINER_NAME, LABEL_RUN
 
 Pod = Mapping[str, Any]
@@ -19,6 +21,8 @@ NOT_A_FLOW_RUN: Final = "NotAFlowRun"
 # The kubelet's own reason for a pod that it cannot admit: Kubernetes and the operator both know it.
 NOT_SUPPORTED: Final = "UnexpectedAdmissionError"
 OUT_OF_PODS: Final = "OutOfpods"
+OUT_OF_DISK: Final = "OutOfephemeral-storage"
+SHUTTING_DOWN: Final = "NodeShutdown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,19 @@ class Refusal:
     message: str
 
 
-def refusal(pod: Pod, *, running: int, max_pods: int) -> Refusal | None:
-    """Why this pod must not run on this agent; None: it may. `running` counts the pods that hold a place."""
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What there is, and who holds places in it."""
+
+    max_pods: int
+    allocatable: Mapping[str, str]
+    held: Sequence[Pod] = ()
+    disk_problem: str = ""
+    stopping: bool = False
+
+
+def refusal(pod: Pod, room: Room) -> Refusal | None:
+    """Why this pod must not run on this agent; None: it may."""
     name = pod["metadata"].get("labels", {}).get(LABEL_RUN)
     containers = [container["name"] for container in pod["spec"]["containers"]]
     if not name:
@@ -41,9 +56,30 @@ def refusal(pod: Pod, *, running: int, max_pods: int) -> Refusal | None:
     problem = next(_problems(pod["spec"]), None)
     if problem:
         return Refusal(NOT_SUPPORTED, f"a Levada agent cannot run this pod: {problem}")
-    if running >= max_pods:
-        return Refusal(OUT_OF_PODS, f"this agent runs {running} pods already (--max-pods {max_pods})")
+    return _no_room(pod, room)
+
+
+def _no_room(pod: Pod, room: Room) -> Refusal | None:
+    """The scheduler knows all this, but a pod may have been bound before it did, or without it."""
+    running = len(room.held)
+    if room.stopping:
+        return Refusal(SHUTTING_DOWN, "this agent is being stopped and takes no more pods")
+    if room.disk_problem:
+        return Refusal(OUT_OF_DISK, f"this agent takes no more pods: {room.disk_problem}")
+    if running >= room.max_pods:
+        return Refusal(OUT_OF_PODS, f"this agent runs {running} pods already (--max-pods {room.max_pods})")
+    for resource in ("cpu", "memory"):
+        wanted = _requested(pod, resource)
+        left = quantity(room.allocatable[resource]) - sum((_requested(each, resource) for each in room.held), Decimal())
+        if wanted > left:
+            amount = pod["spec"]["containers"][0]["resources"]["requests"][resource]
+            return Refusal(f"OutOf{resource}", f"the pod requests {amount} {resource}, which this agent has not left")
     return None
+
+
+def _requested(pod: Pod, resource: str) -> Decimal:
+    requests = (pod["spec"]["containers"][0].get("resources") or {}).get("requests") or {}
+    return quantity(requests.get(resource, "0"))
 
 
 def _problems(spec: Mapping[str, Any]) -> Iterator[str]:

@@ -4,31 +4,34 @@ What happens when:
 - the API server is away: containers run on, their ends are on disk, statuses are sent when it is back.
 - the agent is killed: the shims run on; the next agent of this name finds them.
 - the agent is stopped (SIGTERM): the same, but the node says at once that it is not ready. Containers are not stopped:
-  restarting an agent for an update must not cost anybody hours of work. `kubectl drain NODE` first if it should.
+  restarting an agent for an update must not cost anybody hours of work. `--on-stop` says otherwise.
 - the machine dies: Kubernetes' node life cycle marks the node and deletes its pods.
 """
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
 import secrets
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from levada.agent import admission, certificates, node, shim
-from levada.agent.admission import Refusal
+from levada.agent import admission, capacity, certificates, drain, node, processes, shim
+from levada.agent.admission import Pod, Refusal
+from levada.agent.clock import Clock
 from levada.agent.folder import PodFolder
 from levada.agent.heartbeat import Heartbeat
 from levada.agent.launch import Machine
+from levada.agent.limits import Limits
 from levada.agent.locks import one_agent
 from levada.agent.reports import EventRecorder
 from levada.agent.server import LogServer, LogSource
-from levada.agent.settings import Settings
+from levada.agent.settings import OnStop, Settings
 from levada.agent.worker import PodWorker, Services
 from levada.kube import Client, Forbidden, Invalid, KubeError, Reflector, Unauthorized
 from levada.kube.retry import jittered_s
@@ -38,6 +41,7 @@ log = logging.getLogger(__name__)
 
 FAREWELL_S: Final = 3.0
 REFUSED_S: Final = 10.0
+WIND_DOWN_POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +51,41 @@ class Report:
     running: tuple[str, ...]  # namespace/name of pods whose processes run on
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What there is to say of an agent that has begun its work."""
+
+    port: int  # of the log endpoint
+    queues: tuple[str, ...]
+    limits: str
+
+
 class Agent:
     """One node. `run` ends when `stop` is called."""
 
-    def __init__(self, client: Client, settings: Settings) -> None:
+    def __init__(self, client: Client, settings: Settings, clock: Clock) -> None:
         self._client = client
         self._settings = settings
+        self._clock = clock
         self._workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
+        self._winding_down: asyncio.Task[None] | None = None
         self._services: Services | None = None
+        self._heartbeat: Heartbeat | None = None
+        # Pods that a former agent left and that no worker looks after yet: they hold their places all the same.
+        self._inherited: dict[str, Pod] = {}
 
     def stop(self) -> None:
-        """Ask the agent to end. Containers run on."""
-        self._stopping.set()
+        """Ask the agent to end, as `--on-stop` says; asked again, it ends at once. What has not ended then runs on."""
+        if self._settings.on_stop is OnStop.LEAVE or self._winding_down or self._services is None:
+            self._stopping.set()
+            return
+        log.info("stopping (%s); stop again to leave the flow runs running", self._settings.on_stop)
+        self._winding_down = asyncio.create_task(self._wind_down())
 
-    async def run(self, on_ready: Callable[[int], None]) -> Report:
-        """Register, work until stopped, say farewell. `on_ready` gets the port of the log endpoint.
+    async def run(self, on_ready: Callable[[Ready], None]) -> Report:
+        """Register, work until stopped, say farewell. `on_ready` gets what there is to say then.
 
         Raises:
             SettingsError: another agent has this name.
@@ -75,34 +97,52 @@ class Agent:
             pods.mkdir(mode=0o700, exist_ok=True)
             tls = certificates.server_context(settings.state, settings.name, self._client.connection.ca_pem)
             server = LogServer(self._client, settings.name, tls, self._find_log)
-            events = EventRecorder(self._client, settings.name)
+            events = EventRecorder(self._client, settings.name, self._clock)
             port = await server.start()
-            heartbeat = Heartbeat(self._client, settings, instance=_instance(settings.state), port=port)
-            self._services = self._make_services(events, pods)
+            facts = self._find_facts()
+            heartbeat = self._heartbeat = Heartbeat(self._client, facts, self._clock, port=port)
+            self._services = self._make_services(facts, events, pods)
+            self._inherited = _left_running(pods)
             try:
                 await self._register(heartbeat)
-                await self._work(heartbeat, lambda: on_ready(port))
+                await self._work(heartbeat, lambda: on_ready(Ready(port, heartbeat.queues, facts.limits.name)))
             finally:
                 await self._finish(heartbeat, events, server)
-        return Report(tuple(worker.name for worker in self._workers.values() if worker.holds_a_place))
+        return Report(self._running())
 
-    def _make_services(self, events: EventRecorder, pods: Path) -> Services:
+    def _running(self) -> tuple[str, ...]:
+        return tuple(worker.name for worker in self._workers.values() if worker.holds_a_place)
+
+    def _find_facts(self) -> node.Facts:
+        settings = self._settings
+        # By the folder, so that a new agent with this folder knows the groups of the one before.
+        tag = hashlib.sha256(str(settings.state).encode()).hexdigest()[:8]
+        limits = Limits.find(settings.limits, settings.cgroup_parent, tag)
+        if limits.why_not:
+            log.warning("limits are kept by sampling only: %s", limits.why_not)
+        return node.Facts(settings, _instance(settings.state), limits, capacity.measure(settings))
+
+    def _make_services(self, facts: node.Facts, events: EventRecorder, pods: Path) -> Services:
         address = urlsplit(self._client.connection.server)
         machine = Machine(
             own_environment=dict(os.environ),
             interpreter=Path(sys.executable),
             root=self._settings.root,
+            state=self._settings.state,
             api_host=address.hostname or "",
             api_port=address.port or (443 if address.scheme == "https" else 80),
         )
         return Services(
             client=self._client,
             machine=machine,
-            allocatable=node.capacity(self._settings),
+            allocatable=facts.capacity.allocatable,
             events=events,
             pods=pods,
             image_id=node.image_id(),
             refuse=self._refusal,
+            limits=facts.limits,
+            clock=self._clock,
+            max_log_bytes=self._settings.max_log_bytes,
         )
 
     async def _register(self, heartbeat: Heartbeat) -> None:
@@ -163,15 +203,42 @@ class Agent:
         """Stop looking after the pods, without touching their processes."""
         try:
             async with asyncio.timeout(FAREWELL_S):
-                await heartbeat.farewell()
+                running = self._running()
+                await heartbeat.farewell(
+                    f"the agent was stopped; {len(running)} flow runs go on without it"
+                    if running
+                    else "the agent was stopped"
+                )
                 await asyncio.gather(*(worker.delivered() for worker in self._workers.values() if worker.finished))
         except (KubeError, TimeoutError) as error:
             log.warning("the API server does not know yet that the agent has stopped: %s", error or "no answer")
-        for task in self._tasks.values():
+        tasks = [*self._tasks.values(), *([self._winding_down] if self._winding_down else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await events.stop()
         await server.stop()
+
+    async def _wind_down(self) -> None:
+        """Take no more pods, see those off that are here, then end."""
+        while True:
+            try:
+                await drain.cordon(self._client, self._settings.name, until_restart=True)
+                break
+            except KubeError as error:
+                log.warning("cannot cordon node %s: %s (trying again)", self._settings.name, error)
+                await asyncio.sleep(1.0)
+        held = [worker for worker in self._workers.values() if worker.holds_a_place]
+        log.info("%s %d flow runs", "evicting" if self._settings.on_stop is OnStop.DRAIN else "waiting for", len(held))
+        if self._settings.on_stop is OnStop.DRAIN:
+            await asyncio.gather(*(drain.evict_surely(self._client, worker.pod) for worker in held))
+        await self._emptied()
+        self._stopping.set()
+
+    async def _emptied(self) -> None:
+        """Return when no pod holds a place."""
+        while self._running():  # noqa: ASYNC110 - the folders say it, and they send no events
+            await asyncio.sleep(WIND_DOWN_POLL_S)
 
     # --- pods ----------------------------------------------------------------------------------------------------------
 
@@ -186,9 +253,10 @@ class Agent:
         else:
             self._employ(pod)
 
-    def _employ(self, pod: Mapping[str, Any], *, gone: bool = False) -> None:
+    def _employ(self, pod: Pod, *, gone: bool = False) -> None:
         assert self._services is not None
         uid = pod["metadata"]["uid"]
+        self._inherited.pop(uid, None)
         worker = PodWorker(pod, self._services)
         if gone:
             worker.forget()
@@ -218,10 +286,30 @@ class Agent:
                 self._employ(accepted["pod"], gone=True)
             else:
                 await asyncio.to_thread(folder.remove)
+        await asyncio.to_thread(self._end_strays)
 
-    def _refusal(self, pod: Mapping[str, Any]) -> Refusal | None:
-        running = sum(worker.holds_a_place for worker in self._workers.values())
-        return admission.refusal(pod, running=running, max_pods=self._settings.max_pods)
+    def _end_strays(self) -> None:
+        """Processes of this agent that stand in no pod's folder: the folder was lost while they ran."""
+        assert self._services is not None
+        groups = self._services.limits.release_strays(self._workers.__contains__)
+        killed = processes.kill_unowned(self._settings.state, self._workers.__contains__)
+        if groups or killed:
+            log.warning("ended what nobody owned any more: %d processes, %d control groups", killed, len(groups))
+
+    def _refusal(self, pod: Pod) -> Refusal | None:
+        assert self._services is not None
+        held = [worker.pod for worker in self._workers.values() if worker.holds_a_place]
+        room = admission.Room(
+            max_pods=self._settings.max_pods,
+            allocatable=self._services.allocatable,
+            held=(*held, *self._inherited.values()),
+            disk_problem=capacity.disk(self._settings.state).problem,
+            stopping=self._winding_down is not None,
+        )
+        found = admission.refusal(pod, room)
+        if found and found.reason == admission.OUT_OF_DISK and self._heartbeat:
+            self._heartbeat.hurry()  # so that the scheduler sends the next ones elsewhere
+        return found
 
     def _find_log(self, namespace: str, pod: str, container: str) -> LogSource | None:
         for worker in reversed(self._workers.values()):
@@ -231,6 +319,17 @@ class Agent:
                     return None
                 return LogSource(worker.folder.paths.log, worker.has_ended)
         return None
+
+
+def _left_running(pods: Path) -> dict[str, Pod]:
+    """The pods in the state folder whose containers have not ended, as far as is known."""
+    found = {}
+    for path in pods.iterdir():
+        folder = PodFolder(pods, path.name)
+        accepted = folder.accepted()
+        if accepted and folder.exit() is None:
+            found[path.name] = accepted["pod"]
+    return found
 
 
 def _instance(state: Path) -> str:

@@ -16,11 +16,21 @@ INHERITED: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH")
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Tells the processes of a pod from all others, when their shim is gone.
 MARKER: Final = "LEVADA_AGENT_POD_UID"
+# And the agent that they belong to: several may run on one machine.
+STATE_MARKER: Final = "LEVADA_AGENT_STATE"
 _REFERENCE: Final = re.compile(r"\$(\$|\(([^)]*)\))")
 
 
 def base(
-    own: Mapping[str, str], *, interpreter: Path, hostname: str, uid: str, home: Path, api_host: str, api_port: int
+    own: Mapping[str, str],
+    *,
+    interpreter: Path,
+    hostname: str,
+    uid: str,
+    state: Path,
+    home: Path,
+    api_host: str,
+    api_port: int,
 ) -> dict[str, str]:
     """What every container gets before its own variables."""
     inherited = {name: own[name] for name in INHERITED if name in own}
@@ -31,6 +41,7 @@ def base(
         "HOME": str(home),
         "HOSTNAME": hostname,
         MARKER: uid,
+        STATE_MARKER: str(state),
         "KUBERNETES_SERVICE_HOST": api_host,
         "KUBERNETES_SERVICE_PORT": port,
         "KUBERNETES_SERVICE_PORT_HTTPS": port,

@@ -63,12 +63,6 @@ def resource_value(container: Mapping[str, Any], reference: Mapping[str, Any], a
     return str(math.ceil(quantity(amount) / divisor))
 
 
-def memory_limit_bytes(container: Mapping[str, Any]) -> int | None:
-    """The container's memory limit; None without one."""
-    amount = ((container.get("resources") or {}).get("limits") or {}).get("memory")
-    return int(quantity(amount)) if amount is not None else None
-
-
 def _quoted(value: str) -> str:
     """As the kubelet writes label values into a downwardAPI file: a Go string literal."""
     escaped = (

@@ -7,12 +7,19 @@ volumes. The folder is private to the agent's user: it holds Secrets and tokens.
 import json
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from levada.agent import shim
 from levada.agent.launch import Paths
+
+
+def boot_time() -> dict[str, Any]:
+    """A time of this boot, which goes on while the machine sleeps and which no correction of its clock moves."""
+    seconds = time.clock_gettime(time.CLOCK_BOOTTIME)
+    return {"bootSeconds": seconds, "bootId": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
 
 
 class PodFolder:
@@ -34,16 +41,36 @@ class PodFolder:
         return (self.path / "pod.json").exists()
 
     def accept(self, pod: Mapping[str, Any], accepted_at: str) -> None:
-        """Remember the pod. From here on it is this agent's."""
+        """Remember the pod. From here on it is this agent's.
+
+        Raises:
+            OSError: the disk is full; nothing is left behind.
+        """
+        try:
+            self._accept(pod, accepted_at)
+        except OSError:
+            self.remove()
+            raise
+
+    def _accept(self, pod: Mapping[str, Any], accepted_at: str) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.paths.volumes.mkdir(exist_ok=True)
         self.paths.home.mkdir(exist_ok=True)
         self.paths.termination_log.touch(mode=0o600)
-        shim.write_json(str(self.path / "pod.json"), {"acceptedAt": accepted_at, "pod": pod})
+        shim.write_json(str(self.path / "pod.json"), {"acceptedAt": accepted_at, **boot_time(), "pod": pod})
 
     def accepted(self) -> dict[str, Any] | None:
         """The pod and when it was accepted; None if the file is missing or was never complete."""
         return self._read("pod.json")
+
+    def waited_s(self) -> float:
+        """Seconds since the pod was accepted, by a clock that nobody sets; 0 for a pod of an earlier boot."""
+        accepted, now = self.accepted() or {}, boot_time()
+        return now["bootSeconds"] - accepted["bootSeconds"] if accepted.get("bootId") == now["bootId"] else 0.0
+
+    def cgroups(self) -> list[Path]:
+        """The control groups that the container was started in; none once it has ended."""
+        return [Path(path).parent for path in (self._read("launch.json") or {}).get("cgroupProcs") or ()]
 
     def claim(self) -> dict[str, Any] | None:
         """Who started the container, or decided that nobody may."""

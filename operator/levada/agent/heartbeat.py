@@ -1,13 +1,15 @@
 """Keeps the node alive in the cluster's eyes: registration, the Lease every few seconds, the status when it changes."""
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
-from levada.agent import node
-from levada.agent.settings import Settings, SettingsError
+from levada.agent import capacity, node
+from levada.agent.clock import Clock, to_micros, to_seconds
+from levada.agent.settings import SettingsError
 from levada.kube import AlreadyExists, Client, Conflict, KubeError, NotFound
 from levada.kube.retry import jittered_s
 from levada.resources.kinds import LEASES, NODES
@@ -20,34 +22,22 @@ SCHEDULABLE_S: Final = 5.0
 STATUS_EVERY_S: Final = 300.0  # as the kubelet: the Lease says "alive", the status is sent when it says something new
 
 
-def utc_now() -> datetime:
-    """The clock of this module."""
-    return datetime.now(UTC)
-
-
-def to_seconds(moment: datetime) -> str:
-    """As a metav1.Time."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def to_micros(moment: datetime) -> str:
-    """As a metav1.MicroTime."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 class Heartbeat:
     """The node's side of the agent."""
 
-    def __init__(self, client: Client, settings: Settings, *, instance: str, port: int) -> None:
+    def __init__(self, client: Client, facts: node.Facts, clock: Clock, *, port: int) -> None:
         self._client = client
-        self._settings = settings
-        self._instance = instance
+        self._facts = facts
+        self._settings = facts.settings
+        self._clock = clock
         self._port = port
+        self.queues = facts.settings.queues  # as last seen on the Node: anybody may change them there
         self._conditions: dict[str, dict[str, str]] = {}
         self._since: dict[str, str] = {}
         self._sent_at_s = 0.0
         self._uid = ""
         self._lease: dict[str, Any] | None = None
+        self._hurry = asyncio.Event()
 
     async def register(self) -> None:
         """Create the Node or take over the one that a former agent of this name left, and report Ready.
@@ -57,15 +47,15 @@ class Heartbeat:
             KubeError: the API server cannot be reached, or does not allow it.
         """
         try:
-            found = await self._client.create(NODES, node.manifest(self._settings, self._instance))
+            found = await self._client.create(NODES, node.manifest(self._facts, self.queues))
         except AlreadyExists:
             found = await self._client.get(NODES, self._settings.name)
             await self._check_owner(found)
-            patch = node.metadata_patch(self._settings, found, self._instance)
-            await self._client.patch(NODES, self._settings.name, patch)
+            found = await self._client.patch(NODES, self._settings.name, node.takeover_patch(self._facts, found))
+        self.queues = node.queues_of(found)
         self._uid = found["metadata"]["uid"]
         await self._beat()
-        await self._send_status(stopping=False)
+        await self._send_status()
 
     async def _check_owner(self, found: dict[str, Any]) -> None:
         name = self._settings.name
@@ -74,14 +64,14 @@ class Heartbeat:
             raise SettingsError(f"node {name} exists and is no Levada agent: choose another --name")
         if not node.is_tainted(found):
             log.warning("node %s has lost its taint: other pods may be sent here and will be refused", name)
-        if owner == self._instance:
+        if owner == self._facts.instance:
             return
         try:
             lease = await self._client.get(LEASES, name, LEASE_NAMESPACE)
         except NotFound:
             return
         renewed = datetime.fromisoformat(lease["spec"]["renewTime"])
-        age_s = (utc_now() - renewed).total_seconds()
+        age_s = (self._clock.now() - renewed).total_seconds()
         if age_s < self._settings.lease_s:
             raise SettingsError(
                 f"an agent named {name} is alive with another state folder (its last heartbeat was {age_s:.0f} s ago): "
@@ -92,7 +82,7 @@ class Heartbeat:
         """Beat until cancelled. An API server that is away, or a Node that somebody deleted, is no reason to end."""
         failures = 0
         while True:
-            await asyncio.sleep(
+            await self._rest(
                 jittered_s(failures, base_s=0.5, cap_s=self._settings.heartbeat_s)
                 if failures
                 else self._settings.heartbeat_s
@@ -113,6 +103,11 @@ class Heartbeat:
                 level = logging.WARNING if failures in {3, 20} else logging.DEBUG
                 log.log(level, "heartbeat of node %s: %s (trying again)", self._settings.name, error)
 
+    async def _rest(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), seconds)
+        self._hurry.clear()
+
     async def _register_again(self) -> None:
         try:
             await self.register()
@@ -128,7 +123,11 @@ class Heartbeat:
         believed = {item["type"]: item["status"] for item in (found.get("status") or {}).get("conditions") or ()}
         if any(believed.get(kind) != condition["status"] for kind, condition in self._conditions.items()):
             self._conditions = {}
-        await self._send_status(stopping=False)
+        queues = node.queues_of(found)
+        if queues != self.queues:
+            log.info("node %s serves other queues now: %s", self._settings.name, ", ".join(queues) or "none")
+            self.queues = queues
+        await self._send_status()
 
     async def schedulable(self) -> None:
         """Return when the node life cycle has seen that the node is ready: before that the scheduler sends nothing."""
@@ -140,29 +139,47 @@ class Heartbeat:
             await asyncio.sleep(0.05)
         log.warning("node %s is still tainted as not ready: does the controller manager run?", self._settings.name)
 
-    async def farewell(self) -> None:
+    def hurry(self) -> None:
+        """Something has changed that the cluster should know now rather than at the next beat."""
+        self._hurry.set()
+
+    async def farewell(self, words: str) -> None:
         """Say that nobody looks after the pods now. The scheduler sends no more.
 
         Not for a node that we never got: it may be another agent's.
         """
         if self._uid:
-            await self._send_status(stopping=True)
+            await self._send_status(stopped=words)
 
     async def _beat(self) -> None:
-        spec = {
+        if self._lease is not None:
+            try:
+                self._lease = await self._renew(self._lease)
+            except (Conflict, NotFound):
+                self._lease = None
+            else:
+                return
+        self._lease = await self._take_lease()
+
+    async def _renew(self, lease: Mapping[str, Any]) -> dict[str, Any]:
+        return await self._client.replace(LEASES, {**lease, "spec": self._lease_spec(lease)})
+
+    def _lease_spec(self, before: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The next renewal. Its time always grows: the node life cycle takes one that does not for silence.
+
+        After a clock was set back (or a predecessor's was ahead) it grows by the smallest step until time has caught up.
+        """
+        renewed = self._clock.now()
+        last = ((before or {}).get("spec") or {}).get("renewTime")
+        if last:
+            renewed = max(renewed, datetime.fromisoformat(last) + timedelta(microseconds=1))
+        return {
             "holderIdentity": self._settings.name,
             "leaseDurationSeconds": self._settings.lease_s,
-            "renewTime": to_micros(utc_now()),
+            "renewTime": to_micros(renewed),
         }
-        if self._lease is None:
-            self._lease = await self._lease_for(spec)
-            return
-        try:
-            self._lease = await self._client.replace(LEASES, {**self._lease, "spec": spec})
-        except (Conflict, NotFound):
-            self._lease = await self._lease_for(spec)
 
-    async def _lease_for(self, spec: dict[str, Any]) -> dict[str, Any]:
+    async def _take_lease(self) -> dict[str, Any]:
         name = self._settings.name
         # Owned by the Node, so that it goes with it.
         owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": self._uid}
@@ -170,26 +187,31 @@ class Heartbeat:
             "apiVersion": LEASES.api_version,
             "kind": LEASES.kind,
             "metadata": {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]},
-            "spec": spec,
+            "spec": self._lease_spec(None),
         }
         try:
             return await self._client.create(LEASES, body)
         except AlreadyExists:
-            found = await self._client.get(LEASES, name, LEASE_NAMESPACE)
-            return await self._client.replace(LEASES, {**found, "spec": spec})
+            return await self._renew(await self._client.get(LEASES, name, LEASE_NAMESPACE))
 
-    async def _send_status(self, *, stopping: bool) -> None:
-        wanted = node.conditions(node.measure(self._settings.state), stopping=stopping)
+    async def _send_status(self, *, stopped: str = "") -> None:
+        load = capacity.load(self._settings.state)
+        wanted = node.conditions(load, skew=self._clock.words, stopped=stopped)
         now = asyncio.get_running_loop().time()
-        changed = wanted != self._conditions
+        # By status: the message of a pressure moves with every byte.
+        changed = _statuses(wanted) != _statuses(self._conditions)
         if not changed and now - self._sent_at_s < STATUS_EVERY_S:
             return
-        stamp = to_seconds(utc_now())
+        stamp = to_seconds(self._clock.now())
         for kind, condition in wanted.items():
             if condition["status"] != self._conditions.get(kind, {}).get("status"):
                 self._since[kind] = stamp
-        body = node.status(self._settings, wanted, self._since, now=stamp, port=self._port)
+        body = node.status(self._facts, wanted, self._since, now=stamp, port=self._port)
         await self._client.patch(
             NODES, self._settings.name, {"status": body}, subresource="status", patch_type="strategic"
         )
         self._conditions, self._sent_at_s = wanted, now
+
+
+def _statuses(conditions: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    return {kind: condition["status"] for kind, condition in conditions.items()}

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from levada.agent import environment, mounts
-from levada.agent.fields import memory_limit_bytes
 from levada.agent.sources import PodFacts
 
 DEFAULT_GRACE_S: Final = 30
@@ -22,6 +21,7 @@ class Machine:
     own_environment: Mapping[str, str]
     interpreter: Path
     root: Path
+    state: Path
     api_host: str
     api_port: int
 
@@ -46,7 +46,6 @@ class Launch:
     cwd: str
     logPath: str  # noqa: N815 - as the shim reads it
     graceSeconds: int  # noqa: N815
-    memoryLimitBytes: int | None  # noqa: N815
 
     def to_json(self) -> dict[str, Any]:
         """As the shim reads it."""
@@ -71,6 +70,7 @@ def launch(facts: PodFacts, machine: Machine, paths: Paths) -> Launch:
         interpreter=machine.interpreter,
         hostname=pod["metadata"]["name"],
         uid=pod["metadata"]["uid"],
+        state=machine.state,
         home=paths.home,
         api_host=machine.api_host,
         api_port=machine.api_port,
@@ -91,7 +91,6 @@ def launch(facts: PodFacts, machine: Machine, paths: Paths) -> Launch:
         cwd=cwd,
         logPath=str(paths.log),
         graceSeconds=pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_S),
-        memoryLimitBytes=memory_limit_bytes(container),
     )
 
 

@@ -1,88 +1,104 @@
 """The agent's Node object: what this machine is, has and can do. Pure, except for reading the machine's own files."""
 
 import platform
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from levada.agent.capacity import MIN_FREE_MEMORY_BYTES, Capacity, Load
 from levada.agent.fields import ADDRESS
-from levada.agent.settings import Settings, cpus
-from levada.resources.names import GROUP, LABEL_AGENT, QUEUE_LABEL_PREFIX, TAINT_AGENT
+from levada.agent.limits import Limits
+from levada.agent.settings import Settings
+from levada.resources.names import GROUP, LABEL_AGENT, LABEL_LIMITS, QUEUE_LABEL_PREFIX, TAINT_AGENT
 
 ANNOTATION_INSTANCE: Final = f"{GROUP}/agent-instance"
 ANNOTATION_ISOLATION: Final = f"{GROUP}/agent-isolation"
-ISOLATION: Final = (
-    "none: containers are processes of the agent's user; memory limits are kept by sampling every second, "
-    "cpu limits are not kept; users, capabilities, seccomp and read-only root are ignored"
-)
-_MIN_FREE_DISK: Final = 0.05
-_MIN_FREE_MEMORY_BYTES: Final = 100 * 1024 * 1024
+ANNOTATION_QUEUES: Final = f"{GROUP}/agent-queues"  # what the agent's options said when it registered
+ANNOTATION_CORDONED: Final = f"{GROUP}/agent-cordoned"  # by an agent that was stopping, until its next start
 _MAX_PIDS: Final = 0.95
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """How full the machine is."""
+class Facts:
+    """What this agent is, for as long as it runs."""
 
-    free_memory_bytes: int
-    free_disk: float  # of the state folder's file system, 0 to 1
-    used_pids: float
-
-
-def measure(state: Path) -> Load:
-    """Look at the machine."""
-    disk = shutil.disk_usage(state)
-    threads = int(Path("/proc/loadavg").read_text().split()[3].partition("/")[2])
-    pid_max = int(Path("/proc/sys/kernel/pid_max").read_text())
-    return Load(_meminfo("MemAvailable"), disk.free / disk.total if disk.total else 1.0, threads / pid_max)
+    settings: Settings
+    instance: str  # of the state folder: two machines must not share a node's name
+    limits: Limits
+    capacity: Capacity
 
 
-def capacity(settings: Settings) -> dict[str, str]:
-    """What the scheduler may give away here."""
-    return {
-        "cpu": str(cpus()),
-        "memory": f"{_memory_bytes() // 1024}Ki",
-        "ephemeral-storage": f"{shutil.disk_usage(settings.state).total // 1024}Ki",
-        "pods": str(settings.max_pods),
-    }
-
-
-def labels(settings: Settings) -> dict[str, str]:
+def labels(facts: Facts, queues: Iterable[str]) -> dict[str, str]:
     """The node's labels. A node certificate may set only few kubernetes.io ones on itself; these are among them."""
     return {
-        "kubernetes.io/hostname": settings.name,
+        "kubernetes.io/hostname": facts.settings.name,
         "kubernetes.io/os": "linux",
         "kubernetes.io/arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         LABEL_AGENT: "true",
-        **{QUEUE_LABEL_PREFIX + queue: "true" for queue in settings.queues},
+        LABEL_LIMITS: facts.limits.name,
+        **{QUEUE_LABEL_PREFIX + queue: "true" for queue in queues},
     }
 
 
-def manifest(settings: Settings, instance: str) -> dict[str, Any]:
+def annotations(facts: Facts) -> dict[str, str]:
+    """The node's annotations."""
+    isolation = (
+        f"none: containers are processes of the agent's user; {facts.limits.words}; "
+        "users, capabilities, seccomp and read-only root are ignored"
+    )
+    return {
+        ANNOTATION_INSTANCE: facts.instance,
+        ANNOTATION_ISOLATION: isolation,
+        ANNOTATION_QUEUES: ",".join(facts.settings.queues),
+    }
+
+
+def manifest(facts: Facts, queues: Iterable[str]) -> dict[str, Any]:
     """The Node to create. A node may set its taint only now: later only an administrator may change it."""
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {
-            "name": settings.name,
-            "labels": labels(settings),
-            "annotations": {ANNOTATION_INSTANCE: instance, ANNOTATION_ISOLATION: ISOLATION},
+            "name": facts.settings.name,
+            "labels": labels(facts, queues),
+            "annotations": annotations(facts),
         },
         "spec": {"taints": [{"key": TAINT_AGENT, "value": "true", "effect": "NoSchedule"}]},
     }
 
 
-def metadata_patch(settings: Settings, existing: Mapping[str, Any], instance: str) -> dict[str, Any]:
-    """What to change on a Node that a former agent left: its queues may be others now."""
-    wanted = labels(settings)
-    found = existing["metadata"].get("labels") or {}
-    stale = {name: None for name in found if name.startswith(QUEUE_LABEL_PREFIX) and name not in wanted}
-    annotations = {ANNOTATION_INSTANCE: instance, ANNOTATION_ISOLATION: ISOLATION}
-    return {"metadata": {"labels": {**wanted, **stale}, "annotations": annotations}}
+def queues_of(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """The queues that a node serves, by its labels."""
+    found = node["metadata"].get("labels") or {}
+    return tuple(sorted(name.removeprefix(QUEUE_LABEL_PREFIX) for name in found if name.startswith(QUEUE_LABEL_PREFIX)))
+
+
+def queues_to_serve(settings: Settings, existing: Mapping[str, Any]) -> tuple[str, ...]:
+    """What somebody set at run time holds, until the agent is started with other options than before."""
+    said = (existing["metadata"].get("annotations") or {}).get(ANNOTATION_QUEUES)
+    return queues_of(existing) if said == ",".join(settings.queues) else settings.queues
+
+
+def queue_labels(existing: Mapping[str, Any], queues: Iterable[str]) -> dict[str, str | None]:
+    """The change of labels that makes a node serve exactly these queues."""
+    wanted: dict[str, str | None] = {QUEUE_LABEL_PREFIX + queue: "true" for queue in queues}
+    return {**{QUEUE_LABEL_PREFIX + queue: None for queue in queues_of(existing)}, **wanted}
+
+
+def takeover_patch(facts: Facts, existing: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change on a Node that a former agent left."""
+    queues = queues_to_serve(facts.settings, existing)
+    metadata: dict[str, Any] = {
+        "labels": {**queue_labels(existing, queues), **labels(facts, queues)},
+        "annotations": annotations(facts),
+    }
+    if ANNOTATION_CORDONED not in (existing["metadata"].get("annotations") or {}):
+        return {"metadata": metadata}
+    metadata["annotations"] = {**metadata["annotations"], ANNOTATION_CORDONED: None}
+    return {"metadata": metadata, "spec": {"unschedulable": None}}
 
 
 def is_tainted(node: Mapping[str, Any]) -> bool:
@@ -90,41 +106,44 @@ def is_tainted(node: Mapping[str, Any]) -> bool:
     return any(taint["key"] == TAINT_AGENT for taint in node["spec"].get("taints") or ())
 
 
-def conditions(load: Load, *, stopping: bool) -> dict[str, dict[str, str]]:
-    """Type of condition -> its status, reason and message."""
-    low_memory = load.free_memory_bytes < _MIN_FREE_MEMORY_BYTES
-    low_disk = load.free_disk < _MIN_FREE_DISK
+def conditions(load: Load, *, skew: str, stopped: str = "") -> dict[str, dict[str, str]]:
+    """Type of condition -> its status, reason and message. `skew` and `stopped` are words, empty when it is not so."""
+    low_memory = load.free_memory_bytes < MIN_FREE_MEMORY_BYTES
+    memory = f"{load.free_memory_bytes >> 20} MiB of memory are left" if low_memory else ""
     low_pids = load.used_pids > _MAX_PIDS
+    pids = f"{load.used_pids:.0%} of the machine's process numbers are in use" if low_pids else ""
     return {
-        "MemoryPressure": _condition(low_memory, "AgentHasInsufficientMemory", "AgentHasSufficientMemory"),
-        "DiskPressure": _condition(low_disk, "AgentHasDiskPressure", "AgentHasNoDiskPressure"),
-        "PIDPressure": _condition(low_pids, "AgentHasInsufficientPID", "AgentHasSufficientPID"),
-        "Ready": {"status": "False", "reason": "AgentStopped", "message": "the agent was stopped; its pods run on"}
-        if stopping
+        "MemoryPressure": _condition(memory, "AgentHasInsufficientMemory", "AgentHasSufficientMemory"),
+        "DiskPressure": _condition(load.disk.problem, "AgentHasDiskPressure", "AgentHasNoDiskPressure"),
+        "PIDPressure": _condition(pids, "AgentHasInsufficientPID", "AgentHasSufficientPID"),
+        "ClockSkew": _condition(skew, "ClocksDiffer", "ClocksAgree"),
+        "Ready": {"status": "False", "reason": "AgentStopped", "message": stopped}
+        if stopped
         else {"status": "True", "reason": "AgentReady", "message": "the agent is ready"},
     }
 
 
 def status(
-    settings: Settings, wanted: Mapping[str, Mapping[str, str]], since: Mapping[str, str], *, now: str, port: int
+    facts: Facts, wanted: Mapping[str, Mapping[str, str]], since: Mapping[str, str], *, now: str, port: int
 ) -> dict[str, Any]:
     """The Node's status. `since` says when each condition last changed."""
+    name = facts.settings.name
     return {
         "conditions": [
             {"type": kind, **wanted[kind], "lastHeartbeatTime": now, "lastTransitionTime": since[kind]}
             for kind in wanted
         ],
-        "capacity": capacity(settings),
-        "allocatable": capacity(settings),
-        "addresses": [{"type": "InternalIP", "address": ADDRESS}, {"type": "Hostname", "address": settings.name}],
+        "capacity": facts.capacity.total,
+        "allocatable": facts.capacity.allocatable,
+        "addresses": [{"type": "InternalIP", "address": ADDRESS}, {"type": "Hostname", "address": name}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": _node_info(),
     }
 
 
-def _condition(bad: bool, bad_reason: str, good_reason: str) -> dict[str, str]:
-    reason = bad_reason if bad else good_reason
-    return {"status": "True" if bad else "False", "reason": reason, "message": ""}
+def _condition(problem: str, bad_reason: str, good_reason: str) -> dict[str, str]:
+    reason = bad_reason if problem else good_reason
+    return {"status": "True" if problem else "False", "reason": reason, "message": problem}
 
 
 def _node_info() -> dict[str, str]:
@@ -149,23 +168,6 @@ def _text(path: str) -> str:
         return Path(path).read_text().strip()
     except OSError:
         return ""
-
-
-def _meminfo(key: str) -> int:
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _memory_bytes() -> int:
-    """The machine's memory, or this process's cgroup limit when that is less."""
-    total = _meminfo("MemTotal")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        text = _text(path)
-        if text.isdigit():
-            return min(total, int(text))
-    return total
 
 
 def image_id() -> str:

@@ -10,12 +10,14 @@ import os
 import select
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from levada.agent import shim
-from levada.agent.environment import MARKER
+from levada.agent.environment import MARKER, STATE_MARKER
 
+_PROGRAM: Final = Path(shim.__file__).with_name("__main__.py")
 _BLOCKED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -50,7 +52,7 @@ class Shim:
         try:
             pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", shim.__file__, str(folder)],
+                [sys.executable, "-I", "-S", str(_PROGRAM), str(folder)],
                 {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8"},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, ready_write, shim.READY_FD),
@@ -106,6 +108,24 @@ def kill_strays(uid: str) -> int:
     Only for the rare case that a shim was killed: it can no longer end what the container's process left behind.
     """
     wanted = f"{MARKER}={uid}".encode()
+    return _kill_where(lambda variables: wanted in variables)
+
+
+def kill_unowned(state: Path, is_owned: Callable[[str], bool]) -> int:
+    """SIGKILL every process of this agent whose pod it does not know. Returns how many.
+
+    For a state folder that was lost: nothing else tells that these processes exist.
+    """
+    prefix, mine = f"{MARKER}=".encode(), f"{STATE_MARKER}={state}".encode()
+
+    def is_stray(variables: Sequence[bytes]) -> bool:
+        uids = [line.removeprefix(prefix).decode() for line in variables if line.startswith(prefix)]
+        return mine in variables and any(not is_owned(uid) for uid in uids)
+
+    return _kill_where(is_stray)
+
+
+def _kill_where(is_stray: Callable[[Sequence[bytes]], bool]) -> int:
     killed = 0
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -115,7 +135,7 @@ def kill_strays(uid: str) -> int:
         except OSError:
             continue
         try:
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+            if is_stray((entry / "environ").read_bytes().split(b"\0")):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
                 killed += 1
         except OSError:

@@ -8,7 +8,7 @@ import shutil
 import signal
 from pathlib import Path
 
-from levada.agent import processes
+from levada.agent import cgroups, processes
 from levada.agent.folder import PodFolder
 from levada.agent.locks import one_agent
 
@@ -45,4 +45,6 @@ async def _end(folder: PodFolder, grace_s: float) -> bool:
         process.signal(signal.SIGTERM)
         await process.ended()
         process.close()
-    return bool(processes.kill_strays(folder.uid)) or process is not None
+    strays = processes.kill_strays(folder.uid)
+    await asyncio.to_thread(cgroups.release, folder.cgroups())
+    return bool(strays) or process is not None

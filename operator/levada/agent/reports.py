@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from levada.agent.heartbeat import to_seconds, utc_now
+from levada.agent.clock import Clock, to_seconds
 from levada.agent.status import Status
 from levada.kube import ApiError, Client, Conflict, KubeError, NotFound
 from levada.kube.retry import jittered_s
@@ -87,8 +87,9 @@ class StatusReporter:
 class EventRecorder:
     """Events on pods, as `kubectl describe pod` shows them. Best effort: nothing waits for them."""
 
-    def __init__(self, client: Client, node_name: str) -> None:
+    def __init__(self, client: Client, node_name: str, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
         self._node_name = node_name
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -106,7 +107,7 @@ class EventRecorder:
 
     async def _send(self, pod: Mapping[str, Any], kind: str, reason: str, message: str) -> None:
         metadata = pod["metadata"]
-        now = to_seconds(utc_now())
+        now = to_seconds(self._clock.now())
         body = {
             "apiVersion": "v1",
             "kind": "Event",

@@ -5,10 +5,13 @@ import logging
 import os
 import re
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from levada.agent.shim import MAX_LOG_BYTES
 from levada.kube import Client, ConnectionLost, Forbidden, NotFound, ServerError, TooManyRequests
 from levada.kube.retry import jittered_s
 
@@ -20,7 +23,25 @@ NODE_USER_PREFIX: Final = "system:node:"
 _NODE_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 MAX_NAME_CHARS: Final = 63
+MIN_LOG_BYTES: Final = 1 << 20
 MAX_REFUSALS: Final = 8  # an API server that has just started refuses what its default roles will allow in a moment
+
+
+class Limiting(StrEnum):
+    """What --limits accepts."""
+
+    AUTO = "auto"
+    CGROUP = "cgroup"
+    RLIMIT = "rlimit"
+    NONE = "none"
+
+
+class OnStop(StrEnum):
+    """What --on-stop accepts: what becomes of running flows at the first SIGTERM. The second always leaves them."""
+
+    LEAVE = "leave"  # they run on, for the next agent of this name
+    WAIT = "wait"  # the agent takes no more and ends when the last of them has
+    DRAIN = "drain"  # they are evicted, and go on elsewhere
 
 
 class SettingsError(Exception):
@@ -37,6 +58,13 @@ class Settings:
     root: Path  # working directory of every container, unless it says otherwise
     state: Path  # survives restarts; one agent per folder
     heartbeat_s: float = DEFAULT_HEARTBEAT_S
+    on_stop: OnStop = OnStop.LEAVE
+    limits: Limiting = Limiting.AUTO
+    cgroup_parent: str | None = None  # a path as in /proc/self/cgroup; None: the agent's own group
+    cpus: float | None = None  # what flows may have; None: what the machine has
+    memory_bytes: int | None = None
+    storage_bytes: int | None = None
+    max_log_bytes: int = MAX_LOG_BYTES  # of one file; a pod has two
 
     @property
     def lease_s(self) -> int:
@@ -81,11 +109,23 @@ def choose_name(wanted: str | None, username: str) -> str:
     return name
 
 
+def check_queues(queues: Iterable[str]) -> None:
+    """Raises SettingsError when one of them cannot be a queue's name."""
+    for queue in queues:
+        if len(queue) > MAX_NAME_CHARS or not _QUEUE_NAME.fullmatch(queue):
+            raise SettingsError(f"{queue!r} is no name of a work queue")
+
+
 def check(settings: Settings) -> None:
     """Raises SettingsError when an option makes no sense."""
-    for queue in settings.queues:
-        if len(queue) > MAX_NAME_CHARS or not _QUEUE_NAME.fullmatch(queue):
-            raise SettingsError(f"--queue {queue!r} is no name of a work queue")
+    check_queues(settings.queues)
+    for option, amount in (
+        ("--cpus", settings.cpus), ("--memory", settings.memory_bytes), ("--ephemeral-storage", settings.storage_bytes)
+    ):  # fmt: skip
+        if amount is not None and amount <= 0:
+            raise SettingsError(f"{option} {amount}: flows need more than that")
+    if settings.max_log_bytes < MIN_LOG_BYTES:
+        raise SettingsError(f"--max-log-mib: a log needs at least {MIN_LOG_BYTES >> 20} MiB")
     if settings.max_pods < 1:
         raise SettingsError(f"--max-pods {settings.max_pods}: an agent needs room for at least one pod")
     if not settings.root.is_dir():

@@ -3,7 +3,7 @@
 So it can be sent again at any time (after an outage, after a restart), and comparing it with the last one sent is enough.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,12 +50,17 @@ def second(timestamp: str | None) -> str | None:
     return timestamp[:19] + "Z" if timestamp else None
 
 
-def build(pod: Mapping[str, Any], state: State, *, accepted_at: str, image_id: str) -> Status:
-    """The whole status."""
-    changed_at = {Waiting: accepted_at, Running: accepted_at, Ended: accepted_at}[type(state)]
+def build(
+    pod: Mapping[str, Any], state: State, *, accepted_at: str, image_id: str, correct: Callable[[str], str] = str
+) -> Status:
+    """The whole status. `correct` turns this machine's times into the cluster's."""
+    accepted_at = changed_at = correct(accepted_at)
     if isinstance(state, Running):
+        state = Running(correct(state.started_at))
         changed_at = state.started_at
     elif isinstance(state, Ended):
+        times = {name: correct(state.exit[name]) for name in ("startedAt", "finishedAt") if state.exit.get(name)}
+        state = Ended({**state.exit, **times}, state.message)
         changed_at = state.exit["finishedAt"]
     status: Status = {
         "phase": phase(state),

@@ -5,11 +5,9 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from levada.agent.heartbeat import utc_now
 from levada.agent.volumes import TokenFile, VolumeFile, write_file
 from levada.kube import Client, KubeError
 from levada.kube.retry import jittered_s
@@ -29,12 +27,11 @@ class Token:
     renew_in_s: float
 
 
-def renew_in_s(issued: datetime, expires: datetime, jitter: float) -> float:
+def renew_in_s(life_s: float, jitter: float) -> float:
     """When to renew: at 80 % of the life or after a day, a little earlier so that not all pods ask at once.
 
     `jitter` is between 0 and 1.
     """
-    life_s = (expires - issued).total_seconds()
     return max(1.0, min(life_s * RENEW_AT, MAX_AGE_S) * (1 - 0.1 * jitter))
 
 
@@ -70,7 +67,7 @@ class TokenKeeper:
             try:
                 await self.renew()
                 fresh, failures = True, 0
-            except KubeError as error:
+            except (KubeError, OSError) as error:  # OSError: a full disk
                 fresh, failures = False, failures + 1
                 log.log(
                     logging.WARNING if failures == 5 else logging.DEBUG,
@@ -92,5 +89,6 @@ class TokenKeeper:
         }
         account = spec.get("serviceAccountName") or "default"
         answer = await self._client.create_subresource(SERVICE_ACCOUNTS, account, "token", body, metadata["namespace"])
-        expires = datetime.fromisoformat(answer["status"]["expirationTimestamp"])
-        return Token(answer["status"]["token"], renew_in_s(utc_now(), expires, random.random()))  # noqa: S311 - spreads load
+        # The life that was granted, and not the time of its end: this machine's clock may be wrong.
+        life_s = float(answer["spec"]["expirationSeconds"])
+        return Token(answer["status"]["token"], renew_in_s(life_s, random.random()))  # noqa: S311 - spreads load

@@ -16,14 +16,15 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from levada.agent import launch, logs, processes, shim, sources, status, volumes
-from levada.agent.admission import Refusal
+from levada.agent import cgroups, launch, logs, processes, shim, sources, status, volumes
+from levada.agent.admission import OUT_OF_DISK, Refusal
+from levada.agent.clock import Clock
 from levada.agent.fields import FieldError
 from levada.agent.folder import PodFolder
+from levada.agent.limits import Limits
 from levada.agent.reports import EventRecorder, StatusReporter
 from levada.agent.tokens import TokenKeeper
 from levada.kube import Client, Conflict, KubeError, NotFound
@@ -52,6 +53,9 @@ class Services:
     pods: Path
     image_id: str
     refuse: Callable[[Pod], Refusal | None]
+    limits: Limits
+    clock: Clock
+    max_log_bytes: int
 
 
 class PodWorker:
@@ -140,20 +144,24 @@ class PodWorker:
             # Another life of this node ran it, and its folder is lost: nobody can say how it went, so it must not run again.
             self._accepted_at = now
             self.finished = True
-            processes.kill_strays(self.folder.uid)
+            self._kill_strays()
             record = status.lost(
                 "the agent has lost what it knew of this pod (its state folder is new)", started_at=now
             )
             self._report(status.Ended({"finishedAt": now, **record}, record["message"]))
             return False
         reason = self._services.refuse(self.pod)
+        if reason is None:
+            try:
+                self.folder.accept(self.pod, now)
+            except OSError as error:
+                reason = Refusal(OUT_OF_DISK, f"this agent cannot write what it has to know of the pod: {error}")
         if reason:
             log.warning("pod %s refused: %s", self.name, reason.message)
             self._services.events.record(self.pod, "Warning", reason.reason, reason.message)
             self.finished = True
-            self._reporter.report(status.refused(reason, now))
+            self._reporter.report(status.refused(reason, self._services.clock.correct(now)))
             return False
-        self.folder.accept(self.pod, now)
         return True
 
     async def _execute(self) -> None:
@@ -198,8 +206,12 @@ class PodWorker:
             self._lose("the process that supervised the container is gone (killed, or the machine was restarted)")
         return process
 
-    def _lose(self, message: str) -> None:
+    def _kill_strays(self) -> None:
         processes.kill_strays(self.folder.uid)
+        cgroups.release([*self.folder.cgroups(), *self._services.limits.folders(self.folder.uid)])
+
+    def _lose(self, message: str) -> None:
+        self._kill_strays()
         started = self.folder.started()
         self.folder.write_exit(status.lost(message, started_at=started["startedAt"] if started else None))
 
@@ -213,7 +225,9 @@ class PodWorker:
             volumes.write(paths.volumes, volumes.render(facts), names)
             await self._tokens.renew()
             self._tokens_fresh = True
-            self.folder.write_launch(launch.launch(facts, services.machine, paths).to_json())
+            kept = services.limits.launch(self.folder.uid, facts.container)
+            started = launch.launch(facts, services.machine, paths).to_json()
+            self.folder.write_launch({**started, **kept, "maxLogBytes": services.max_log_bytes})
         except launch.CommandNotFoundError as error:
             if self.folder.forbid_start():
                 self.folder.write_exit(status.start_error(str(error)))
@@ -266,7 +280,7 @@ class PodWorker:
             log.info("pod %s waits: %s", self.name, message)
 
     def _waited_s(self) -> float:
-        return (datetime.now(UTC) - _moment(self._accepted_at)).total_seconds()
+        return self.folder.waited_s()
 
     # --- run -----------------------------------------------------------------------------------------------------------
 
@@ -302,7 +316,10 @@ class PodWorker:
         if self._stop_sent == (grace_s, why):
             return
         # Also when the file says so already: the agent may have been killed before it sent the signal.
-        self.folder.write_stop(grace_s, why)
+        try:
+            self.folder.write_stop(grace_s, why)
+        except OSError as error:  # a full disk: the shim goes by the pod's own grace then
+            log.warning("pod %s: %s", self.name, error)
         process.signal(signal.SIGTERM)
         self._stop_sent = (grace_s, why)
         log.info("pod %s: stopping its process (%s, grace %.0f s)", self.name, why, grace_s)
@@ -358,6 +375,8 @@ class PodWorker:
             self._report(ended)
         if record.get("reason") == "StartError":
             self._services.events.record(self.pod, "Warning", "Failed", f"Error: {record.get('message')}")
+        groups = [*self.folder.cgroups(), *self._services.limits.folders(self.folder.uid)]
+        await asyncio.to_thread(cgroups.release, groups)
         await asyncio.to_thread(self.folder.clean)
 
     async def _dispose(self) -> None:
@@ -394,7 +413,13 @@ class PodWorker:
 
     def _report(self, state: status.State) -> bool:
         """Ask for a status; False if it is what was asked for already."""
-        built = status.build(self.pod, state, accepted_at=self._accepted_at, image_id=self._services.image_id)
+        built = status.build(
+            self.pod,
+            state,
+            accepted_at=self._accepted_at,
+            image_id=self._services.image_id,
+            correct=self._services.clock.correct,
+        )
         return self._reporter.report(built)
 
     async def _wait_for_change(self, timeout_s: float | None) -> None:
@@ -409,10 +434,6 @@ def _has_run(state: Mapping[str, Any]) -> bool:
     return state.get("phase") == "Running" or any(
         {"running", "terminated"} & set(c.get("state") or {}) for c in containers
     )
-
-
-def _moment(timestamp: str) -> datetime:
-    return datetime.fromisoformat(timestamp[:26] + "+00:00")
 
 
 @contextlib.asynccontextmanager

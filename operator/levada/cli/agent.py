@@ -4,19 +4,31 @@ import asyncio
 import logging
 import os
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from levada.agent import settings
+from levada.agent.settings import Limiting, OnStop
+from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, Target, run
+from levada.cli.output import console, error, machine_text, now
+from levada.resources.kinds import NODES, PODS
+from levada.resources.names import LABEL_AGENT, LABEL_RUN
+
+if TYPE_CHECKING:
+    from levada.kube import Client
 
 app = typer.Typer(
     help="Run flow runs on this machine, as a Kubernetes node without containers.",
     no_args_is_help=True,
     add_completion=False,
 )
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the agent's node.")]
 
 
 @app.command()
@@ -31,15 +43,42 @@ def start(
         typer.Option(help="Name of the node.", show_default="as the node certificate says, else <machine>-agent"),
     ] = None,
     max_pods: Annotated[int | None, typer.Option(help="Flow runs at a time.", show_default="4 per CPU")] = None,
+    cpus: Annotated[
+        float | None, typer.Option(help="CPUs that flow runs may request.", show_default="those of the machine")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory that flow runs may request, as 8Gi.", show_default="the machine's without its reserve"
+        ),
+    ] = None,
+    ephemeral_storage: Annotated[
+        str | None, typer.Option(help="Disk that flow runs may request, as 20Gi.", show_default="what is free at start")
+    ] = None,
+    limits: Annotated[
+        Limiting, typer.Option(help="How limits of flow runs are kept; auto: by control groups where that is possible.")
+    ] = Limiting.AUTO,
+    cgroup_parent: Annotated[
+        str | None,
+        typer.Option(
+            help="Control group to make the pods' groups in, as /proc/self/cgroup spells it.",
+            show_default="the agent's own",
+        ),
+    ] = None,
+    on_stop: Annotated[
+        OnStop,
+        typer.Option(
+            help="At SIGTERM or Ctrl-C: leave flow runs running, wait for them, or drain. The second time always leaves."
+        ),
+    ] = OnStop.LEAVE,
+    max_log_mib: Annotated[
+        int, typer.Option(help="Size of one log file; a pod has two, older lines are dropped.")
+    ] = 50,
     root: Annotated[
         Path | None, typer.Option(help="Working directory of the flow runs.", show_default="the current directory")
     ] = None,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(help="Kubeconfig to use.", show_default="$KUBECONFIG, ~/.kube/config")
-    ] = None,
-    context: Annotated[
-        str | None, typer.Option(help="Context of the kubeconfig.", show_default="the current one")
-    ] = None,
+    kubeconfig: KubeconfigOption = None,
+    context: ContextOption = None,
     heartbeat_seconds: Annotated[
         float, typer.Option(help="How often the node says that it is alive; well below the cluster's node grace.")
     ] = 10.0,
@@ -47,30 +86,130 @@ def start(
 ) -> None:
     """Register this machine as a node and run the pods of flow runs as local processes, until stopped.
 
-    Stopping the agent (Ctrl-C, SIGTERM) leaves running flows running: the next agent of this name picks them up.
-    Drain the node first (`kubectl drain NODE --ignore-daemonsets`) if they should move elsewhere.
+    Stopping the agent (Ctrl-C, SIGTERM) leaves running flows running, unless --on-stop says otherwise: the next agent of
+    this name picks them up.
     """
-    from levada.agent.settings import SettingsError
-
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s",
         datefmt="%H:%M:%S",
     )
+    options: dict[str, Any] = {
+        "queues": tuple(queue or ["default"]),
+        "max_pods": max_pods if max_pods is not None else settings.DEFAULT_PODS_PER_CPU * settings.cpus(),
+        "root": (root or Path.cwd()).resolve(),
+        "heartbeat_s": heartbeat_seconds,
+        "on_stop": on_stop,
+        "limits": limits,
+        "cgroup_parent": cgroup_parent,
+        "cpus": cpus,
+        "memory_bytes": _bytes("--memory", memory),
+        "storage_bytes": _bytes("--ephemeral-storage", ephemeral_storage),
+        "max_log_bytes": max_log_mib << 20,
+    }
     with suppress(KeyboardInterrupt):
         try:
-            options = Options(
-                tuple(queue or ["default"]), name, max_pods, (root or Path.cwd()).resolve(), heartbeat_seconds
-            )
-            asyncio.run(_run(options, kubeconfig, context))
-        except SettingsError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from error
+            asyncio.run(_run(name, options, kubeconfig, context))
+        except settings.SettingsError as problem:
+            raise error(str(problem)) from problem
+
+
+@app.command("ls")
+def list_agents(
+    *, output: FormatOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
+) -> None:
+    """List the agents: their state, queues, running pods and how they keep limits."""
+    from levada.cli.agent_view import agents_table
+
+    async def work(client: "Client", _: str) -> tuple[list[dict[str, Any]], Counter[str]]:
+        nodes, _version = await client.list(NODES, label_selector=f"{LABEL_AGENT}=true")
+        selector = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+        pods, _version = await client.list(PODS, label_selector=LABEL_RUN, field_selector=selector)
+        return nodes, Counter(pod["spec"]["nodeName"] for pod in pods)
+
+    found, running = run(work, Target(None, context, kubeconfig))
+    if output:
+        typer.echo(machine_text(found, output), nl=False)
+    elif found:
+        console.print(agents_table(found, running, now()))
+    else:
+        typer.echo("no agents: `levada agent start` makes this machine one", err=True)
+
+
+@app.command()
+def drain(
+    name: Name,
+    *,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the flow runs to leave.", min=0)] = 300.0,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Send no more flow runs to an agent, and evict those that are there.
+
+    Each gets its grace, and goes on elsewhere by a new attempt that does not count as the flow's own. `levada agent
+    uncordon` takes it back.
+    """
+    from levada.agent import drain as draining
+
+    async def work(client: "Client", _: str) -> list[str]:
+        await _agent_node(client, name)
+        return await draining.drain(client, name, timeout_s=timeout, say=typer.echo)
+
+    left = run(work, Target(None, context, kubeconfig))
+    if left:
+        hint = "longer --timeout, or is the agent alive? `levada agent ls` tells; `levada agent uncordon` takes the drain back"
+        raise error(f"after {timeout:g} s these are still on {name}: {', '.join(left)}", hint)
+    typer.echo(
+        f"agent {name} is drained: no flow runs are left, and none will be sent until `levada agent uncordon {name}`"
+    )
+
+
+@app.command()
+def uncordon(name: Name, *, context: ContextOption = None, kubeconfig: KubeconfigOption = None) -> None:
+    """Let flow runs be sent to an agent again."""
+    from levada.agent import drain as draining
+
+    async def work(client: "Client", _: str) -> None:
+        await _agent_node(client, name)
+        await draining.uncordon(client, name)
+
+    run(work, Target(None, context, kubeconfig))
+    typer.echo(f"agent {name} takes flow runs again")
+
+
+@app.command("set-queues")
+def set_queues(
+    name: Name,
+    queues: Annotated[str, typer.Argument(metavar="QUEUE[,QUEUE…]", help="Work queues to serve from now on.")],
+    *,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
+) -> None:
+    """Change the work queues that a running agent serves. What runs there runs on.
+
+    It lasts, also when the agent is started again with the options that it had; other --queue options win.
+    """
+    from levada.agent import node
+
+    wanted = [queue for queue in (part.strip() for part in queues.split(",")) if queue]
+    if not wanted:
+        raise error("an agent serves at least one queue", f"`levada agent drain {name}` sends it no more flow runs")
+    try:
+        settings.check_queues(wanted)
+    except settings.SettingsError as problem:
+        raise error(str(problem)) from problem
+
+    async def work(client: "Client", _: str) -> None:
+        found = await _agent_node(client, name)
+        await client.patch(NODES, name, {"metadata": {"labels": node.queue_labels(found, wanted)}})
+
+    run(work, Target(None, context, kubeconfig))
+    typer.echo(f"agent {name} serves {', '.join(wanted)}")
 
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="Name of the node.")],
+    name: Name,
     *,
     grace_seconds: Annotated[float, typer.Option(help="How long running flows may take to end.")] = 5.0,
 ) -> None:
@@ -78,57 +217,69 @@ def remove(
 
     The Node stays in the cluster until an administrator deletes it: `kubectl delete node NAME`.
     """
-    from levada.agent import removal, settings
+    from levada.agent import removal
 
     try:
         ended = asyncio.run(removal.remove(settings.state_folder(name), grace_s=grace_seconds))
-    except settings.SettingsError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    except settings.SettingsError as problem:
+        raise error(str(problem)) from problem
     typer.echo(f"agent {name} is removed from this machine; {ended} running flows were ended")
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The command's options; what is not given is decided when the API server has said who we are."""
+async def _agent_node(client: "Client", name: str) -> dict[str, Any]:
+    """The agent's Node.
 
-    queues: tuple[str, ...]
-    name: str | None
-    max_pods: int | None
-    root: Path
-    heartbeat_s: float
+    Raises:
+        typer.Exit: there is none, or it is no agent.
+    """
+    from levada.kube import NotFound
+
+    try:
+        found = await client.get(NODES, name)
+    except NotFound:
+        raise error(f"there is no node {name!r}", "`levada agent ls` lists the agents") from None
+    if LABEL_AGENT not in (found["metadata"].get("labels") or {}):
+        raise error(f"node {name} is no Levada agent", "`levada agent ls` lists the agents")
+    return found
 
 
-async def _run(options: Options, kubeconfig: Path | None, context: str | None) -> None:
-    from levada.agent import settings
-    from levada.agent.agent import Agent
+def _bytes(option: str, text: str | None) -> int | None:
+    """A quantity from the command line.
+
+    Raises:
+        typer.Exit: it is none.
+    """
+    from levada.agent.fields import FieldError, quantity
+
+    try:
+        return int(quantity(text)) if text is not None else None
+    except FieldError:
+        raise error(f"{option} {text}: use a number of bytes, as 512Mi or 8Gi") from None
+
+
+async def _run(wanted_name: str | None, options: dict[str, Any], kubeconfig: Path | None, context: str | None) -> None:
+    from levada.agent.agent import Agent, Ready
+    from levada.agent.clock import Clock
     from levada.kube import Client
 
-    async with Client.from_kubeconfig(kubeconfig, context, user_agent=f"levada-agent/{os.getpid()}") as client:
-        name = settings.choose_name(options.name, await settings.username(client))
-        chosen = settings.Settings(
-            name=name,
-            queues=options.queues,
-            max_pods=options.max_pods
-            if options.max_pods is not None
-            else settings.DEFAULT_PODS_PER_CPU * settings.cpus(),
-            root=options.root,
-            state=settings.state_folder(name),
-            heartbeat_s=options.heartbeat_s,
-        )
+    clock = Clock()
+    user_agent = f"levada-agent/{os.getpid()}"
+    async with Client.from_kubeconfig(kubeconfig, context, user_agent=user_agent, on_date=clock.heard) as client:
+        name = settings.choose_name(wanted_name, await settings.username(client))
+        chosen = settings.Settings(name=name, state=settings.state_folder(name), **options)
         settings.check(chosen)
-        agent = Agent(client, chosen)
+        agent = Agent(client, chosen, clock)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, agent.stop)
 
-        def ready(port: int) -> None:
+        def say_ready(ready: Ready) -> None:
             typer.echo(
-                f"agent {name} is ready: serves {', '.join(chosen.queues)}, up to {chosen.max_pods} flow runs at a time "
-                f"in {chosen.root}, logs on 127.0.0.1:{port}"
+                f"agent {name} is ready: serves {', '.join(ready.queues) or 'no queue'}, up to {chosen.max_pods} flow runs "
+                f"at a time in {chosen.root}, limits by {ready.limits}, logs on 127.0.0.1:{ready.port}"
             )
 
-        report = await agent.run(ready)
+        report = await agent.run(say_ready)
     _say_what_goes_on(name, report.running)
 
 

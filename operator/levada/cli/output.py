@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from levada.resources.names import GROUP
+
 # Into a pipe or a file, lines are cut for nobody's screen.
 PIPE_WIDTH: Final = 160
 
@@ -90,11 +92,17 @@ def machine_text(found: dict[str, Any] | Sequence[dict[str, Any]], form: Format)
     """An object, or a List of objects, for programs."""
     if form is Format.NAME:
         objects = [found] if isinstance(found, dict) else found
-        return "".join(f"{each['kind'].lower()}.levada.dev/{each['metadata']['name']}\n" for each in objects)
+        return "".join(f"{_resource(each)}/{each['metadata']['name']}\n" for each in objects)
     body = found if isinstance(found, dict) else {"apiVersion": "v1", "kind": "List", "items": list(found)}
     if form is Format.JSON:
         return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _resource(found: dict[str, Any]) -> str:
+    """A kind as kubectl takes it: flowrun.levada.dev, node."""
+    group, _, _ = found.get("apiVersion", GROUP + "/").rpartition("/")
+    return f"{found['kind'].lower()}.{group}" if group else str(found["kind"].lower())
 
 
 def now() -> datetime:

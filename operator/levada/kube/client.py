@@ -16,7 +16,7 @@ from levada.kube import config
 from levada.kube.config import Connection
 from levada.kube.errors import Gone, NotFound
 from levada.kube.retry import RetryPolicy
-from levada.kube.transport import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, BeforeWrite, OnRequest, Transport
+from levada.kube.transport import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, BeforeWrite, OnDate, OnRequest, Transport
 from levada.kube.watch import WatchEvent, events
 from levada.resources.kinds import LEVADA_KINDS, Kind
 
@@ -54,6 +54,7 @@ class Client:
         retries: RetryPolicy | None = None,
         on_request: OnRequest | None = None,
         before_write: BeforeWrite | None = None,
+        on_date: OnDate | None = None,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self.connection = connection
@@ -64,6 +65,7 @@ class Client:
             retries=retries,
             on_request=on_request,
             before_write=before_write,
+            on_date=on_date,
             request_timeout_s=request_timeout_s,
         )
         self._kinds: dict[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for kind in LEVADA_KINDS}
@@ -76,13 +78,14 @@ class Client:
         *,
         user_agent: str = DEFAULT_USER_AGENT,
         on_request: OnRequest | None = None,
+        on_date: OnDate | None = None,
     ) -> Self:
         """A client for `path`, else $KUBECONFIG, ~/.kube/config, or the pod's own service account.
 
         Raises:
             KubeconfigError: none of them can be used.
         """
-        return cls(config.load(path, context), user_agent=user_agent, on_request=on_request)
+        return cls(config.load(path, context), user_agent=user_agent, on_request=on_request, on_date=on_date)
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""

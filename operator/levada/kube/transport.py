@@ -21,6 +21,8 @@ from levada.kube.retry import RetryPolicy, next_delay_s, parse_retry_after
 OnRequest = Callable[[str, str, int, float], None]
 # (resource, body), before each try of a write: may wait, or hold it back with a KubeError
 BeforeWrite = Callable[[str, Any], Awaitable[None]]
+# (the Date header of an answer, seconds since it was asked for): what the server's clock says
+OnDate = Callable[[str | None, float], None]
 
 REQUEST_TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -38,6 +40,7 @@ class Transport:
         retries: RetryPolicy | None = None,
         on_request: OnRequest | None = None,
         before_write: BeforeWrite | None = None,
+        on_date: OnDate | None = None,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self.connection = connection
@@ -45,6 +48,7 @@ class Transport:
         self._retries = retries or RetryPolicy()
         self._on_request = on_request
         self._before_write = before_write
+        self._on_date = on_date
         self._request_timeout_s = request_timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
@@ -179,6 +183,8 @@ class Transport:
                 allow_redirects=False,
             ) as response:
                 code = response.status
+                if self._on_date:
+                    self._on_date(response.headers.get("Date"), time.monotonic() - started_s)
                 if not 200 <= code < 300:
                     raise _refusal(response, await response.read())
                 yield response

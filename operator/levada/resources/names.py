@@ -24,6 +24,8 @@ MANAGED_BY: Final = "levada"
 
 # An agent is a node: its label says that it is one, QUEUE_LABEL_PREFIX + queue which queues it serves, the taint keeps other pods away.
 LABEL_AGENT: Final = f"{GROUP}/agent"
+# How the agent keeps the limits of containers: cgroup-v2, cgroup-v1, rlimit or none. A nodeSelector may ask for it.
+LABEL_LIMITS: Final = f"{GROUP}/limits"
 QUEUE_LABEL_PREFIX: Final = f"queue.{GROUP}/"
 TAINT_AGENT: Final = f"{GROUP}/agent"
 

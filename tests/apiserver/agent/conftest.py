@@ -1,7 +1,7 @@
 """A real agent process as a node of the real control plane.
 
 `start_agent(name=None, **options)`: an AgentProcess that is ready, with a node certificate; removed after the test with everything
-that it started. `agent`: one of them. `run_job(command, ...)`: creates a Job for that agent in the test's namespace and
+that it started; it makes no control groups unless the test asks for them. `agent`: one of them. `run_job(command, ...)`: creates a Job for that agent in the test's namespace and
 returns its name. `until(check)`: waits for something to become true.
 """
 
@@ -15,6 +15,8 @@ import time
 
 import pytest
 
+from levada.agent import cgroups
+from levada.agent.folder import PodFolder
 from levada.agent.processes import Shim, kill_strays
 
 
@@ -25,6 +27,7 @@ class AgentProcess:
         self.name, self.home, self.kubeconfig, self.arguments = name, home, kubeconfig, arguments
         self.output = home / f"{name}.out"
         self.process = None
+        self.program = ["-m", "levada.cli"]
 
     @property
     def pods(self):
@@ -32,7 +35,9 @@ class AgentProcess:
 
     def start(self, *, wait=True):
         self.output.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "levada.cli", "agent", "start", "--kubeconfig", str(self.kubeconfig)]
+        command = [sys.executable, *self.program, "agent", "start", "--kubeconfig", str(self.kubeconfig)]
+        if "--limits" not in self.arguments:
+            command += ["--limits", "rlimit"]  # groups of a killed agent would outlive the test
         environment = {**os.environ, "LEVADA_HOME": str(self.home), "LEVADA_TEST_SECRET": "of-the-agent"}
         with self.output.open("wb") as out:
             self.process = subprocess.Popen(
@@ -63,6 +68,7 @@ class AgentProcess:
                 _until(lambda shim=shim: not shim.is_alive)
                 shim.close()
             kill_strays(folder.name)
+            cgroups.release(PodFolder(self.pods, folder.name).cgroups())
 
 
 def _until(check, describe=lambda: "", timeout_s=20.0):

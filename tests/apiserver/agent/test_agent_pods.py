@@ -16,7 +16,13 @@ IDENTITY = "/var/run/secrets/levada.dev/serviceaccount"
 def test_the_node(agent, kubectl):
     node = json.loads(kubectl("get", "node", agent.name, "-o", "json"))
     conditions = {condition["type"]: condition["status"] for condition in node["status"]["conditions"]}
-    assert conditions == {"Ready": "True", "MemoryPressure": "False", "DiskPressure": "False", "PIDPressure": "False"}
+    assert conditions == {
+        "Ready": "True",
+        "MemoryPressure": "False",
+        "DiskPressure": "False",
+        "PIDPressure": "False",
+        "ClockSkew": "False",
+    }
     assert {"key": "levada.dev/agent", "value": "true", "effect": "NoSchedule"} in node["spec"]["taints"]
     assert node["metadata"]["labels"]["queue.levada.dev/default"] == "true"
     assert node["metadata"]["labels"]["levada.dev/agent"] == "true"

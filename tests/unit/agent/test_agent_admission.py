@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
-from levada.agent.admission import refusal
+from levada.agent.admission import Room, refusal
 from levada.resources.names import CODE_DIR, SCRATCH_DIR, SERVICE_ACCOUNT_DIR
+
+ROOM = Room(max_pods=3, allocatable={"cpu": "2", "memory": "1Gi"})
 
 
 def test_what_the_operator_makes_is_accepted(make_pod):
@@ -17,7 +21,7 @@ def test_what_the_operator_makes_is_accepted(make_pod):
             "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
         },
     )  # fmt: skip
-    assert refusal(pod, running=0, max_pods=1) is None
+    assert refusal(pod, ROOM) is None
 
 
 @pytest.mark.parametrize(
@@ -44,7 +48,7 @@ def test_what_the_operator_makes_is_accepted(make_pod):
     ],
 )  # fmt: skip
 def test_what_is_refused(make_pod, case, changes, reason, words):
-    found = refusal(make_pod(**changes), running=0, max_pods=1)
+    found = refusal(make_pod(**changes), ROOM)
     assert found is not None, case
     assert found.reason == reason
     assert words in found.message
@@ -53,9 +57,38 @@ def test_what_is_refused(make_pod, case, changes, reason, words):
 def test_two_containers_are_no_flow_run(make_pod):
     pod = make_pod()
     pod["spec"]["containers"].append({"name": "sidecar"})
-    assert refusal(pod, running=0, max_pods=1).reason == "NotAFlowRun"
+    assert refusal(pod, ROOM).reason == "NotAFlowRun"
 
 
-def test_a_full_agent_refuses(make_pod):
-    assert refusal(make_pod(), running=3, max_pods=3).reason == "OutOfpods"
-    assert refusal(make_pod(), running=2, max_pods=3) is None
+def asking(make_pod, **requests):
+    return make_pod(container={"resources": {"requests": requests}})
+
+
+@pytest.mark.parametrize(
+    ("case", "room", "reason", "words"),
+    [
+        ("a place", {"held": 2}, None, ""),
+        ("no place", {"held": 3}, "OutOfpods", "--max-pods 3"),
+        ("a full disk", {"disk_problem": "the disk is almost full"}, "OutOfephemeral-storage", "almost full"),
+        ("an end", {"stopping": True}, "NodeShutdown", "being stopped"),
+    ],
+)
+def test_room(make_pod, case, room, reason, words):
+    found = refusal(make_pod(), replace(ROOM, **{**room, "held": [make_pod()] * room.get("held", 0)}))
+    assert (found.reason if found else None) == reason, case
+    assert words in (found.message if found else "")
+
+
+@pytest.mark.parametrize(
+    ("case", "held", "wanted", "reason"),
+    [
+        ("all of it", [], {"cpu": "2", "memory": "1Gi"}, None),
+        ("more cpu than there is", [], {"cpu": "2001m"}, "OutOfcpu"),
+        ("more cpu than is left", [{"cpu": "1500m"}], {"cpu": "600m"}, "OutOfcpu"),
+        ("what is left", [{"cpu": "1500m"}], {"cpu": "500m"}, None),
+        ("more memory than is left", [{"memory": "600Mi"}, {"memory": "300Mi"}], {"memory": "200Mi"}, "OutOfmemory"),
+    ],
+)
+def test_requests_are_added_up(make_pod, case, held, wanted, reason):
+    found = refusal(asking(make_pod, **wanted), replace(ROOM, held=[asking(make_pod, **each) for each in held]))
+    assert (found.reason if found else None) == reason, case

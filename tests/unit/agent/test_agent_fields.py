@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from levada.agent.fields import FieldError, field_value, memory_limit_bytes, quantity, resource_value
+from levada.agent.fields import FieldError, field_value, quantity, resource_value
 
 NODE = {"cpu": "4", "memory": "8388608Ki", "ephemeral-storage": "1Gi"}
 
@@ -66,9 +66,3 @@ def test_resources(reference, value):
 def test_an_unknown_resource():
     with pytest.raises(FieldError, match=r"limits\.gpu"):
         resource_value({}, {"resource": "limits.gpu"}, NODE)
-
-
-def test_memory_limit():
-    assert memory_limit_bytes({"resources": {"limits": {"memory": "1Gi"}}}) == 2**30
-    assert memory_limit_bytes({"resources": {}}) is None
-    assert memory_limit_bytes({}) is None

@@ -100,8 +100,7 @@ class TokenApi:
         self.asked.append((name, subresource, namespace, body["spec"]))
         if self.errors:
             raise self.errors.pop(0)
-        expires = "2026-01-01T00:00:00Z"
-        return {"status": {"token": f"token-{len(self.asked)}", "expirationTimestamp": expires}}
+        return {"spec": body["spec"], "status": {"token": f"token-{len(self.asked)}"}}
 
 
 @pytest.fixture

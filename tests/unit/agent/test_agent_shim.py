@@ -2,18 +2,15 @@
 
 import asyncio
 import json
-import os
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
 from levada.agent import processes, shim
 from levada.agent.folder import PodFolder
 from levada.agent.processes import Shim
-
-UID = "uid-of-a-test"
+from levada.agent.shim.log import Log
+from support.shims import UID, alive, finish, lines, prepare, run, start, until
 
 
 @pytest.fixture
@@ -21,59 +18,6 @@ def folder(tmp_path):
     found = PodFolder(tmp_path, UID)
     found.accept({"metadata": {}}, shim.timestamp())
     return found
-
-
-def prepare(folder, code, **launch):
-    folder.write_launch(
-        {
-            "argv": ["python", "-c", code],
-            "executable": sys.executable,
-            "env": {"PATH": os.environ["PATH"], "LEVADA_AGENT_POD_UID": UID},
-            "cwd": "/",
-            "logPath": str(folder.paths.log),
-            "graceSeconds": 10,
-            "memoryLimitBytes": None,
-            **launch,
-        }
-    )
-
-
-async def start(folder, code, **launch):
-    prepare(folder, code, **launch)
-    process, ready = Shim.spawn(folder.path)
-    await asyncio.wait_for(processes.closed(ready), 20)
-    return process
-
-
-async def finish(process):
-    await asyncio.wait_for(process.ended(), 20)
-    process.close()
-
-
-async def run(folder, code, **launch):
-    await finish(await start(folder, code, **launch))
-    return folder.exit()
-
-
-async def until(check):
-    for _ in range(1000):
-        if check():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("did not happen")
-
-
-async def lines(folder, count):
-    """What the log says, once it has so many lines."""
-    await until(lambda: folder.paths.log.read_text().count("\n") >= count)
-    return folder.paths.log.read_text().splitlines()
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize(
@@ -197,7 +141,7 @@ async def test_nothing_outlives_the_container(folder):
 
 async def test_memory_over_the_limit(folder):
     code = "data = bytearray(80 << 20)\nimport time; time.sleep(60)"
-    record = await run(folder, code, memoryLimitBytes=60 << 20)
+    record = await run(folder, code, memoryLimitBytes=60 << 20, sampleMemory=True)
     assert (record["reason"], record["exitCode"]) == ("OOMKilled", 137)
     assert str(60 << 20) in record["message"]
 
@@ -286,8 +230,8 @@ def test_clean_and_remove(folder):
 
 
 def test_a_log_that_grows_too_large_is_put_aside(tmp_path, monkeypatch):
-    monkeypatch.setattr(shim, "MAX_LOG_BYTES", 1000)
-    log = shim.Log(str(tmp_path / "0.log"))
+
+    log = Log(str(tmp_path / "0.log"), 1000)
     for number in range(60):
         log.feed("stdout", b"line %02d\n" % number)
     log.close()
