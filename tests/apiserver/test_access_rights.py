@@ -16,7 +16,7 @@ READ = {"get", "list", "watch"}
 # (group, resource, subresource) -> the verbs that the operator has in any namespace. What is not listed it has not.
 OPERATOR = {
     **{(LEVADA, plural, ""): READ for plural in PLURALS},
-    (LEVADA, "flowruns", ""): READ | {"create", "patch"},
+    (LEVADA, "flowruns", ""): READ | {"create", "patch", "delete"},
     **{(LEVADA, plural, "status"): {"get", "patch", "update"} for plural in PLURALS},
     ("batch", "jobs", ""): READ | {"create", "patch", "delete"},
     ("", "pods", ""): READ,

@@ -27,6 +27,12 @@ EXAMPLES = {
     "Schedule": {"deploymentRef": {"name": "etl"}, "cron": "0 6 * * *", "timeZone": "Europe/Lisbon"},
     "FlowRun": {"deploymentRef": {"name": "etl"}, "parameters": {"x": [None, {"y": None}]}},
     "WorkQueue": {"concurrencyLimit": 5},
+    "Backfill": {
+        "deploymentRef": {"name": "etl"},
+        "cron": "0 6 * * *",
+        "startTime": "2026-01-01T00:00:00Z",
+        "endTime": "2026-01-02T00:00:00Z",
+    },
     "ConcurrencyLimit": {"limit": 3, "slotDecayPerSecond": 0.5},
     "Block": {"type": "s3-bucket", "values": {"bucket": "b", "n": {"m": None}}, "secretRefs": {"key": {"name": "s", "key": "k"}}},
 }  # fmt: skip

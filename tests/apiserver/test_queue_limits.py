@@ -111,11 +111,13 @@ async def _async(value: Any) -> Any:
 async def test_each_policy_of_a_deployment(operator: Operator, client: Client, namespace: str):
     play = Play(client, namespace)
     await play.flow()
+    await play.node("limits-node")
     for policy in ("Queue", "Skip", "Replace"):
         name = policy.lower()
         await play.deployment(name, flow="hello", concurrency={"limit": 1, "policy": policy})
         await play.run(f"{name}-1", deployment=name)
         pod = await play.pod(f"{name}-1")
+        await play.bind(pod, "limits-node")  # else it would be gone the moment that it is to stop
         await play.starts(pod)
         await play.reports_running(f"{name}-1", pod)
         await play.run(f"{name}-2", deployment=name)

@@ -28,7 +28,7 @@ from levada.runner.text import time_text
 
 log = logging.getLogger("levada.runner")
 
-# Looks at the FlowRun while something is waited for: the first soon, each later one after 1.5 times the wait before.
+# Looks at the FlowRun while something is waited for: the first soon, each later one after a wait that is a quarter longer.
 FIRST_LOOK_SECONDS: Final = 0.02
 LONGEST_LOOK_SECONDS: Final = 2.0
 # A wait that takes longer is told, in the log and in the run's message.
@@ -187,7 +187,7 @@ class PodSlots:
         self._open |= {ask.id: ask for ask in asked}
         for id_ in leaving:
             self._open.pop(id_, None)
-        self._look_seconds = FIRST_LOOK_SECONDS if asked else min(LONGEST_LOOK_SECONDS, self._look_seconds * 1.5)
+        self._look_seconds = FIRST_LOOK_SECONDS if asked else min(LONGEST_LOOK_SECONDS, self._look_seconds * 1.25)
         self._learn(run)
 
     def _entry(self, ask: Ask) -> dict[str, Any]:
