@@ -188,8 +188,11 @@ async def set_up(client: Client, schedules: bool) -> None:
     for body in things:
         await insist(lambda body=body: client.apply(body, field_manager="bench"))
     # A limit holds from when the operator has seen it.
-    while not (await insist(lambda: client.get(kinds.WORK_QUEUES, "limited", bench.NAMESPACE))).get("status"):
+    for _ in range(600):
+        if (await insist(lambda: client.get(kinds.WORK_QUEUES, "limited", bench.NAMESPACE))).get("status"):
+            return
         await asyncio.sleep(0.1)
+    sys.exit("error: the operator does not look at its queue")
 
 
 async def load(
