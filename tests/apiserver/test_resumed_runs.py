@@ -116,6 +116,26 @@ def test_a_pod_lost_in_the_middle_of_a_run(desk):
     assert desk.ran() == dict.fromkeys(range(8), 1)
 
 
+def test_a_drained_agent_gives_its_run_back(desk, stack):
+    """The new attempt is the infrastructure's and takes the results along; here the same agent gets it, once it is back."""
+
+    def agent(verb, *arguments):
+        command = [sys.executable, "-m", "levada.cli", "agent", verb, stack.agent_name, *arguments]
+        done = subprocess.run(command, env=desk.environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    desk.close(4)
+    start(desk, "drained")
+    desk.until("drained", "has done four tasks", lambda said: said.get("taskCounts", {}).get("persisted") == 4)
+    agent("drain", "--timeout", "40")
+    agent("uncordon")
+    desk.open(4)
+    ended = desk.until("drained", "ends", lambda said: said.get("phase") in {"Completed", "Failed", "Crashed"})
+    assert (ended["phase"], ended["attempt"], ended["infrastructureFailures"]) == ("Completed", 2, 1), ended
+    assert ended.get("codeFailures", 0) == 0
+    assert desk.ran() == dict.fromkeys(range(8), 1)
+
+
 def test_a_suspended_run_goes_on_where_it_was(desk):
     desk.close(3)
     start(desk, "held")

@@ -223,7 +223,7 @@ class Agent:
         """Take no more pods, see those off that are here, then end."""
         while True:
             try:
-                await drain.cordon(self._client, self._settings.name, until_restart=True)
+                await drain.cordon_until_restart(self._client, self._settings.name)
                 break
             except KubeError as error:
                 log.warning("cannot cordon node %s: %s (trying again)", self._settings.name, error)

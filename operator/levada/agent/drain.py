@@ -17,12 +17,17 @@ POLL_S: Final = 0.3
 Pod = Mapping[str, Any]
 
 
-async def cordon(client: Client, name: str, *, until_restart: bool = False) -> None:
-    """Let the scheduler send no more pods. `until_restart`: the next agent of this name takes it back by itself."""
-    patch: dict[str, Any] = {"spec": {"unschedulable": True}}
-    if until_restart:
-        patch["metadata"] = {"annotations": {ANNOTATION_CORDONED: "true"}}
-    await client.patch(NODES, name, patch)
+async def cordon(client: Client, name: str) -> None:
+    """Let the scheduler send no more pods."""
+    await client.patch(NODES, name, {"spec": {"unschedulable": True}})
+
+
+async def cordon_until_restart(client: Client, name: str) -> None:
+    """The same, but the next agent of this name takes it back by itself; not what somebody else has cordoned."""
+    found = await client.get(NODES, name)
+    if not found["spec"].get("unschedulable"):
+        mark = {"annotations": {ANNOTATION_CORDONED: "true"}}
+        await client.patch(NODES, name, {"spec": {"unschedulable": True}, "metadata": mark})
 
 
 async def uncordon(client: Client, name: str) -> None:
