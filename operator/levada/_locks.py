@@ -98,6 +98,28 @@ def is_locked(path: Path) -> bool:
     return False
 
 
+def remove_if_free(path: Path) -> None:
+    """Remove the file unless somebody holds its lock. To be called by one at a time.
+
+    Two who remove could hit a file that was made and locked between the look of one and the deed of the other. Whoever takes
+    the lock in just this moment notices that the file is gone, and makes a new one.
+    """
+    import fcntl
+
+    try:
+        file = FileIO(path, "r")
+    except FileNotFoundError:
+        return
+    with file:
+        try:
+            # A shared lock keeps a new holder out until the file is gone, and does not look like a holder to `is_locked`.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        if _is_current(file, path):
+            path.unlink(missing_ok=True)
+
+
 def _forget_after_fork() -> None:
     """A forked child shares the open files of its parent: without this, it would hold the parent's locks as well."""
     for lock in list(_held):

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from levada import settings
-from levada._locks import FileLock, is_locked
+from levada._locks import FileLock, is_locked, remove_if_free
 from levada._steps import Steps, run, run_async
 from levada.context import FLOW_RUN, TASK_RUN
 from levada.engine import clock
@@ -82,7 +82,7 @@ class Provider(Protocol):
         """What has been said to it since, once; None: nothing yet. Asked again and again, so it must be quick."""
 
     def closed(self, pause: Pause) -> None:
-        """The run does not wait any more."""
+        """The run does not wait any more. Called with the very same object, also if `opened` failed or was interrupted."""
 
     def resume(self, run: str, answer: Answer) -> bool:
         """Tell the run with this id or name to go on; whether it waits."""
@@ -199,10 +199,10 @@ def _pausing(wanted: Any, timeout: Any, poll_interval: Any, key: Any) -> Steps[A
     pause = Pause(flow_run.id, flow_run.name, key, "" if wanted is None else _type_name(wanted))
     provider, terminal = _provider_in_use(), _terminal()
     end = None if timeout is None else clock.monotonic() + timeout
-    provider.opened(pause)
+    if terminal is not None:
+        _forget_typed(terminal)  # before anybody can know of the pause: later, it could be an answer that is forgotten
     try:
-        if terminal is not None:
-            _forget_typed(terminal)
+        provider.opened(pause)  # in here, as a signal may come at any moment
         _tell(flow_run, RunPhase.PAUSED, _how_to_go_on(pause, timeout, terminal))
         while True:
             answer = provider.answer(pause) or _typed(terminal, pause)
@@ -327,11 +327,17 @@ def _terminal() -> int | None:
     """The terminal in front of which somebody may sit; None if there is none, or another program has it."""
     try:
         descriptor = sys.stdin.fileno()
-        if os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp():
-            return descriptor
     except (OSError, ValueError, AttributeError):
-        pass  # no stdin at all, or one that is no file
-    return None
+        return None  # no stdin at all, or one that is no file
+    return descriptor if _is_in_front(descriptor) else None
+
+
+def _is_in_front(descriptor: int) -> bool:
+    """Whether this program is the one to which the terminal's lines go. After Ctrl-Z and `bg` it is not, nor after a hang-up."""
+    try:
+        return os.isatty(descriptor) and os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return False
 
 
 def _forget_typed(terminal: int) -> None:
@@ -344,6 +350,10 @@ def _forget_typed(terminal: int) -> None:
 def _typed(terminal: int | None, pause: Pause) -> Answer | None:
     """The line that was typed; JSON if it is, else a text."""
     if terminal is None or not select.select([terminal], [], [], 0)[0]:
+        return None
+    # A read from the background would stop the whole process, by SIGTTIN. Asked after the look, as the foreground may change
+    # at any moment: a line that comes after such a change is not for this program.
+    if not _is_in_front(terminal):
         return None
     data = os.read(terminal, 4096)
     line = data.decode(errors="replace").strip()
@@ -362,18 +372,19 @@ class PauseFiles:
     """Pauses of this user on this machine: `<home>/pauses/<run>` is locked by who waits, `<run>.answer` is what was said."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, FileLock] = {}
+        # By `id`: a second pause of the same run, which is refused, must not close the first one.
+        self._waiting: dict[int, FileLock] = {}
 
     def opened(self, pause: Pause) -> None:
         """Lock the run's file."""
         path = _path_of(pause.run_id)
-        _answer_path(path).unlink(missing_ok=True)
-        lock = FileLock(path)
+        lock = self._waiting[id(pause)] = FileLock(path)
         while not lock.try_acquire():
             if is_locked(path):  # else somebody was just looking
                 raise OptionError(f"flow run {pause.run_id!r} is paused already: only one pause of a run at a time")
-        lock.write(json.dumps(pause._asdict()).encode())
-        self._waiting[pause.run_id] = lock
+        _answer_path(path).unlink(missing_ok=True)
+        # Spaces over what a killed process may have left, which would make the text no JSON.
+        lock.write(json.dumps(pause._asdict()).encode().ljust(len(lock.read())))
 
     def answer(self, pause: Pause) -> Answer | None:
         """Read and remove what was said."""
@@ -387,7 +398,7 @@ class PauseFiles:
 
     def closed(self, pause: Pause) -> None:
         """Remove the run's files."""
-        lock = self._waiting.pop(pause.run_id, None)
+        lock = self._waiting.pop(id(pause), None)
         if lock is not None and lock.is_held:
             lock.path.unlink(missing_ok=True)
             _answer_path(lock.path).unlink(missing_ok=True)
@@ -411,7 +422,7 @@ class PauseFiles:
             if path.suffix == ".answer":
                 continue
             if not is_locked(path):
-                path.unlink(missing_ok=True)
+                _remove_left_over(path)
                 continue
             try:
                 found.append(Pause(**json.loads(path.read_bytes())))
@@ -428,6 +439,16 @@ class PauseFiles:
 def _path_of(run_id: str) -> Path:
     safe = _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), run_id)
     return settings.home() / "pauses" / safe
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove a file that nobody seems to hold, unless a run has just begun to wait with it: nobody could resume that one."""
+    mutex = FileLock(settings.home() / "locks" / "pauses")
+    if mutex.try_acquire():  # else somebody is at it
+        try:
+            remove_if_free(path)
+        finally:
+            mutex.release()
 
 
 def _answer_path(path: Path) -> Path:

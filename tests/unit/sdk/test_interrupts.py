@@ -4,10 +4,11 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
+
+from support.processes import python
 
 BUSY = """
 import asyncio, faulthandler, logging, sys, time
@@ -78,10 +79,7 @@ def test_a_signal_at_any_moment_leaves_every_task_ended(flow_name, seed, tmp_pat
     chance = random.Random(f"{flow_name} {seed}")
     program = tmp_path / "busy.py"
     program.write_text(BUSY)
-    process = subprocess.Popen(
-        [sys.executable, str(program), flow_name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
+    with python(program, flow_name, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == "started\n"
         time.sleep(chance.random() * 0.05)
         signum = chance.choice([signal.SIGTERM, signal.SIGINT])
@@ -90,10 +88,7 @@ def test_a_signal_at_any_moment_leaves_every_task_ended(flow_name, seed, tmp_pat
             out, err = process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGABRT)  # shows the stacks of all threads
-            raise AssertionError(f"{signum.name} did not end it: {process.communicate()[1]}") from None
-    finally:
-        process.kill()
-        process.wait()
+            raise AssertionError(f"{signum.name} did not end it: {process.communicate(timeout=10)[1]}") from None
     assert process.returncode == 0, err
     words = "interrupted by Ctrl-C" if signum == signal.SIGINT else "terminated by SIGTERM"
     assert out == f"Cancelled | {words} | unfinished: [] | late reports: 0\n"

@@ -1,20 +1,15 @@
-"""Pausing and resuming, between threads, processes and a terminal."""
+"""Pausing and resuming, between threads."""
 
 import asyncio
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import threading
-import time
 from dataclasses import dataclass
 
 import pytest
 from pydantic import BaseModel
 
-from levada import flow, pausing, task
+from levada import _locks, flow, pausing, task
 from levada.engine.reporter import MemoryReporter
 from levada.engine.run import run_flow
 from levada.exceptions import MissingContextError, NotSupported, OptionError, ParameterError, PauseTimeout
@@ -30,6 +25,7 @@ from levada.pausing import (
     suspend_flow_run,
 )
 from levada.testing import FakeClock, run_and_record
+from support.processes import until
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +34,8 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.005)
+def all_answers_are_taken():
+    return not list((pausing.settings.home() / "pauses").glob("*.answer"))
 
 
 class Somebody(threading.Thread):
@@ -57,7 +50,7 @@ class Somebody(threading.Thread):
         until(paused_runs)
         for value in self.inputs:
             resume_flow_run(paused_runs()[0].run_id, value)
-            time.sleep(0.05)
+            until(all_answers_are_taken)  # else the next one would replace it
 
 
 def test_a_run_waits_and_goes_on(home):
@@ -158,8 +151,10 @@ async def test_async_flows_await_it():
         for word in ("one", "two", "three"):
             while not paused_runs():  # noqa: ASYNC110  other processes have no events
                 await asyncio.sleep(0.005)
+            await asyncio.sleep(0.1)
             await aresume_flow_run(paused_runs()[0].run_name, word)
-            await asyncio.sleep(0.25)
+            while not all_answers_are_taken():  # noqa: ASYNC110  as above
+                await asyncio.sleep(0.005)
 
     results, _ = await asyncio.gather(f(), somebody())
     assert results[:3] == ("one", "two", "three")
@@ -250,14 +245,35 @@ def test_only_the_code_of_a_flow_can_pause():
 def test_two_pauses_of_one_run():
     @flow
     def f():
-        files = pausing.PauseFiles()
-        files.opened(Pause("r", "r"))
+        files, first, second = pausing.PauseFiles(), Pause("r", "r"), Pause("r", "r")
+        files.opened(first)
+        resume_flow_run("r", 5)
         with pytest.raises(OptionError, match="flow run 'r' is paused already"):
-            pausing.PauseFiles().opened(Pause("r", "r"))
-        files.closed(Pause("r", "r"))
-        files.closed(Pause("r", "r"))
+            files.opened(second)
+        files.closed(second)
+        assert paused_runs() == [first]
+        assert files.answer(first) == Answer(5)
+        files.closed(first)
+        files.closed(first)
+        assert paused_runs() == []
 
     f()
+
+
+def test_an_interrupt_just_when_a_pause_begins_ends_it(monkeypatch, home):
+    class Interrupted(pausing.PauseFiles):
+        def opened(self, pause):
+            super().opened(pause)
+            raise KeyboardInterrupt
+
+    @flow
+    def f():
+        with pytest.raises(KeyboardInterrupt):
+            pause_flow_run()
+
+    monkeypatch.setattr(pausing, "_provider", Interrupted())
+    f()
+    assert list((home / "pauses").iterdir()) == []
 
 
 def test_opening_waits_for_those_who_only_look(monkeypatch):
@@ -269,10 +285,10 @@ def test_opening_waits_for_those_who_only_look(monkeypatch):
         return len(tries) > 1 and try_acquire(lock)
 
     monkeypatch.setattr(pausing.FileLock, "try_acquire", second_time)
-    files = pausing.PauseFiles()
-    files.opened(Pause("r", "r"))
+    files, pause = pausing.PauseFiles(), Pause("r", "r")
+    files.opened(pause)
     assert len(tries) == 2
-    files.closed(Pause("r", "r"))
+    files.closed(pause)
 
 
 @pytest.mark.parametrize(
@@ -298,117 +314,59 @@ def test_bad_options_are_told(options, message):
 def test_resuming_a_run_that_does_not_wait():
     with pytest.raises(OptionError, match="no paused run 'etl'; no run is paused"):
         resume_flow_run("etl")
-    files = pausing.PauseFiles()
-    files.opened(Pause("one", "The One"))
+    files, pause = pausing.PauseFiles(), Pause("one", "The One")
+    files.opened(pause)
     with pytest.raises(OptionError, match="no paused run 'etl'; paused are: 'The One'"):
         resume_flow_run("etl")
     with pytest.raises(ParameterError, match="run_input of type object cannot be written as JSON"):
         resume_flow_run("one", object())
     resume_flow_run("The One", {"a": 1})
-    assert files.answer(Pause("one", "The One")) == Answer({"a": 1})
-    assert files.answer(Pause("one", "The One")) is None
-    files.closed(Pause("one", "The One"))
+    assert files.answer(pause) == Answer({"a": 1})
+    assert files.answer(pause) is None
+    files.closed(pause)
 
 
 def test_files_that_are_no_pauses(home):
-    files = pausing.PauseFiles()
-    files.opened(Pause("one", "one"))
+    files, pause = pausing.PauseFiles(), Pause("one", "one")
+    files.opened(pause)
     (home / "pauses" / "one").write_text("[]")
     assert paused_runs() == []
-    files.closed(Pause("one", "one"))
+    files.closed(pause)
 
 
-# Processes.
-PROGRAM = """
-import sys
-from levada import flow
-from levada.pausing import pause_flow_run
-@flow
-def etl():
-    print("before", flush=True)
-    print("got", pause_flow_run(wait_for_input={wanted}, poll_interval=0.01), flush=True)
-etl()
-"""
+def test_a_look_just_when_a_pause_begins_leaves_its_file(monkeypatch, home):
+    file, pause, files = home / "pauses" / "r", Pause("r", "r"), pausing.PauseFiles()
+    file.parent.mkdir()
+    file.write_text("what a killed process left, and longer than the text that comes instead of it " * 2)
+    is_locked = pausing.is_locked
+
+    def opened_after_the_look(path):
+        locked = is_locked(path)
+        files.opened(pause)
+        return locked
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pausing, "is_locked", opened_after_the_look)
+        assert paused_runs() == []
+    assert paused_runs() == [pause]
+    files.closed(pause)
+    assert not file.exists()
 
 
-def start(wanted="str", **options):
-    program = PROGRAM.format(wanted=wanted)
-    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, **options)
-
-
-def test_another_process_resumes_it():
-    with start(stdin=subprocess.DEVNULL) as process:
-        until(paused_runs)
-        (pause,) = paused_runs()
-        assert pause.run_name.startswith("etl-")
-        assert pause.input == "str"
-        resume_flow_run(pause.run_name, "go")
-        assert process.communicate(timeout=20)[0] == "before\ngot go\n"
-        assert process.returncode == 0
-
-
-def test_a_killed_process_does_not_wait_any_more(home):
-    with start() as process:
-        until(paused_runs)
-        run_id = paused_runs()[0].run_id
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    with pytest.raises(OptionError, match="no run is paused"):
-        resume_flow_run(run_id, "go")
-    assert list((home / "pauses").iterdir()) == []
-
-
-def test_an_interrupt_ends_the_wait(home):
-    with start() as process:
-        until(paused_runs)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
-        assert process.returncode == 128 + signal.SIGTERM
-    assert list((home / "pauses").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("wanted", "typed", "expected"),
-    [("None", "\n", "None"), ("str", "hello there\n", "hello there"), ("int", "abc\n5\n", "5")],
-)
-def test_a_line_in_the_terminal_resumes_it(wanted, typed, expected):
-    """A real pseudo-terminal, of which the flow is the foreground program."""
-    program = f"import pty, sys; pty.spawn([sys.executable, '-c', {PROGRAM.format(wanted=wanted)!r}])"
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        until(paused_runs)
-        for line in typed.splitlines(keepends=True):
-            process.stdin.write(line)
-            process.stdin.flush()
-            time.sleep(0.1)
-        until(lambda: not paused_runs())
-        out = process.communicate(timeout=20)[0]
-    assert f"got {expected}" in out
-    assert "and so does " in out
-
-
-@pytest.mark.parametrize(
-    ("wanted", "typed", "expected"),
-    [
-        ("", b"\n", Answer()),
-        ("str", b"hello\n", Answer("hello")),
-        ("int", b"5\n", Answer(5)),
-        ("str", b"", None),
-        ("str", b"\x04", None),
-    ],
-)
-def test_what_is_typed(wanted, typed, expected):
-    master, terminal = os.openpty()
-    try:
-        os.write(master, b"too early\n")
-        pausing._forget_typed(terminal)
-        assert pausing._typed(terminal, Pause("r", "r", None, wanted)) is None
-        os.write(master, typed)
-        assert pausing._typed(terminal, Pause("r", "r", None, wanted)) == expected
-    finally:
-        os.close(master)
-        os.close(terminal)
+def test_what_is_left_over_is_removed_by_one_at_a_time(monkeypatch, home):
+    file, mutex = home / "pauses" / "r", pausing.FileLock(home / "locks" / "pauses")
+    file.parent.mkdir()
+    file.touch()
+    assert mutex.try_acquire()
+    assert paused_runs() == []
+    mutex.release()
+    with monkeypatch.context() as patch:
+        patch.setattr(_locks, "_is_current", lambda opened, path: path != file)  # another file came to its place
+        assert paused_runs() == []
+    assert file.exists()
+    assert paused_runs() == []
+    assert not file.exists()
+    _locks.remove_if_free(file)
 
 
 @pytest.mark.parametrize(
@@ -426,11 +384,6 @@ def test_what_is_typed(wanted, typed, expected):
 )
 def test_it_is_said_how_to_go_on(wanted, timeout, terminal, expected):
     assert pausing._how_to_go_on(Pause("r", "r", None, wanted), timeout, terminal) == expected
-
-
-def test_a_stdin_that_is_no_file(monkeypatch):
-    monkeypatch.setattr("sys.stdin", None)
-    assert pausing._terminal() is None
 
 
 def test_another_provider(monkeypatch):

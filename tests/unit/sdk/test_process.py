@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from support.processes import is_at_rest, python, until
+
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d\d\d \| (\w+) +\| ([^|]+?) \| (.*)")
 TIMEOUT = 30
 
@@ -116,13 +118,10 @@ def test_sys_exit_keeps_its_code(script):
 
 def test_a_reader_that_goes_away_stops_nothing(script):
     code = "@task\ndef t(x): return x\n@flow\ndef main():\n    for i in range(2000): t(i)\nmain()\nprint('done')\n"
-    process = subprocess.Popen(
-        [sys.executable, str(script(code))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    process.stderr.close()
-    out, _ = process.stdout.read(), process.stdout.close()
-    assert process.wait(TIMEOUT) == 0
-    assert out == "done\n"
+    with python(script(code), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stderr.close()
+        assert process.communicate(timeout=TIMEOUT)[0] == "done\n"
+    assert process.returncode == 0
 
 
 SLOW = """
@@ -190,17 +189,12 @@ print(sorted((r.id, r.state.value) for r in reporter.last.values()), reporter.ph
 
 def interrupt(path, signum):
     """Start a script, send it a signal once it says `started`, and give back how it ended."""
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
+    with python("-W", "error", path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == "started\n"
+        until(lambda: is_at_rest(process.pid))
         began = time.monotonic()
         process.send_signal(signum)
         out, err = process.communicate(timeout=TIMEOUT)
-    finally:
-        process.kill()
-        process.wait()
     assert time.monotonic() - began < 10, "it did not wait for the sleeping task"
     return process.returncode, out, err
 
