@@ -18,6 +18,7 @@ one that the flow has set itself counts, for its own processes.
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -233,14 +234,27 @@ class _Ask(_Releasable, Protocol):
 
 
 _cluster_provider: Any = None
+_making = threading.Lock()
 
 
 def _cluster() -> Any:
     """Who speaks to the operator, in a run's pod; None elsewhere."""
     global _cluster_provider  # noqa: PLW0603  one connection and one thread per process
     if _cluster_provider is None and os.environ.get(settings.SLOT_PROVIDER_VARIABLE):
-        _cluster_provider = settings.provider_named_by(settings.SLOT_PROVIDER_VARIABLE)
+        # Tasks of `.map` ask first at the same moment. Two providers would number their requests alike, and share slots.
+        with _making:
+            if _cluster_provider is None:
+                _cluster_provider = settings.provider_named_by(settings.SLOT_PROVIDER_VARIABLE)
     return _cluster_provider
+
+
+def _forget_after_fork() -> None:
+    """The thread that held the lock does not exist in the child."""
+    global _making  # noqa: PLW0603  a lock of the parent's is useless
+    _making = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _granted(ask: _Ask, name: str, patience: float | None, deadline: float | None) -> Steps[bool]:

@@ -203,3 +203,29 @@ def test_outside_of_a_pod_there_is_nobody_to_ask(monkeypatch):
     monkeypatch.delenv("LEVADA_RUN", raising=False)
     with pytest.raises(MissingContextError, match="cannot be asked here"):
         slots.provider()
+
+
+def test_tasks_that_ask_first_at_the_same_moment_do_not_share_a_slot(grants, monkeypatch):
+    made, real, start = [], slots.provider, threading.Barrier(6)
+
+    def slow_provider():
+        made.append(real())
+        threading.Event().wait(0.05)  # so that all six are at it
+        return made[-1]
+
+    monkeypatch.setattr(slots, "provider", slow_provider)
+    seen, all_inside = [], threading.Barrier(6)
+
+    def work():
+        start.wait(10)
+        with concurrency("db"):
+            all_inside.wait(10)
+            seen.append(len(entries(grants)))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert max(seen) == 6
