@@ -142,7 +142,7 @@ def job_view(obj: Object) -> JobView:
     meta, spec, status = obj["metadata"], obj.get("spec") or _EMPTY, obj.get("status") or _EMPTY
     labels = meta.get("labels") or _EMPTY
     verdict = _verdict(status.get("conditions") or ())
-    env = _job_env(spec)
+    env = job_env(spec)
     return JobView(
         namespace=meta.get("namespace", ""),
         name=meta["name"],
@@ -485,7 +485,7 @@ def _verdict(conditions: Iterable[Object]) -> Object:
     return min(decided, key=lambda item: item.get("type") in {"FailureTarget", "SuccessCriteriaMet"}, default=_EMPTY)
 
 
-def _job_env(spec: Object) -> dict[str, str]:
+def job_env(spec: Object) -> dict[str, str]:
     """What the Job told the runner, spread out as the runner sees it."""
     containers = ((spec.get("template") or _EMPTY).get("spec") or _EMPTY).get("containers") or ()
     for container in containers:

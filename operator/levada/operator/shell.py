@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from levada.decide.views import job_env
 from levada.kube import Client, KubeError, LeadershipLost, Reflector, config
 from levada.kube.ratelimit import WriteLimiter
 from levada.operator.controller import Controller
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 # The server filters: a finished run costs the operator neither an event nor memory.
 # The small fields of a spec that views read; the pod template is most of an object's memory.
 KEPT_OF_SPEC: Final = frozenset({"nodeName", "activeDeadlineSeconds", "suspend", "deploymentRef", "cancel"})
-KEPT_OF_ENV: Final = frozenset({ENV_ENTRYPOINT, ENV_CODE_DIR})
+KEPT_OF_ENV: Final = (ENV_ENTRYPOINT, ENV_CODE_DIR)
 UNFINISHED: Final = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL_PHASES))
 USER_AGENT: Final = "levada-operator"
 Keep = Callable[[dict[str, Any]], dict[str, Any]]
@@ -266,27 +267,15 @@ def without_spec(item: dict[str, Any]) -> dict[str, Any]:
     spec = {name: value for name, value in (item.get("spec") or {}).items() if name in KEPT_OF_SPEC}
     status = item.get("status") or {}
     if "template" in (item.get("spec") or {}) and not status.get("succeeded"):
-        spec["template"] = _told_in(
-            item["spec"]["template"]
-        )  # the next attempt may need it; after a success none comes
+        spec["template"] = _told_in(item["spec"])  # the next attempt may need it; after a success none comes
     return {"metadata": metadata | {"annotations": annotations}, "spec": spec, "status": status}
 
 
-def _told_in(template: Any) -> dict[str, Any]:
+def _told_in(spec: Any) -> dict[str, Any]:
     """Of a Job's pod template, where the code is: it is the same for all runs of a Flow, so one copy of the text will do."""
-    containers = [
-        {
-            "name": container["name"],
-            "env": [
-                {"name": each["name"], "value": sys.intern(each["value"])}
-                for each in container.get("env") or ()
-                if each["name"] in KEPT_OF_ENV and "value" in each
-            ],
-        }
-        for container in (template.get("spec") or {}).get("containers") or ()
-        if container.get("name") == CONTAINER_NAME
-    ]
-    return {"spec": {"containers": containers}}
+    told = job_env(spec)
+    env = [{"name": name, "value": sys.intern(str(told[name]))} for name in KEPT_OF_ENV if name in told]
+    return {"spec": {"containers": [{"name": CONTAINER_NAME, "env": env}]}}
 
 
 # --- kopf --------------------------------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 
+from levada.decide.manifest import Code, build_job
 from levada.decide.views import job_view, pod_view, run_view
 from levada.operator.shell import without_rows, without_spec
 from levada.resources.names import ANNOTATION_RUN_UID, ENV_CODE_DIR, ENV_ENTRYPOINT, LABEL_ATTEMPT, LABEL_RUN
+from support.facts import SETTINGS, T0, a_deployment, a_run
 
 OWNER = {"kind": "FlowRun", "name": "r", "uid": "run-uid", "controller": True, "apiVersion": "levada.dev/v1alpha1"}
 METADATA = {
@@ -48,6 +50,15 @@ def test_a_standby_that_comes_to_lead_sees_the_same_job():
     for job in (JOB, failed):
         assert job_view(without_spec(job)) == job_view(job)
     assert job_view(without_spec(JOB)).entrypoint == "flow.py:hello"
+
+
+def test_a_standby_sees_where_the_code_of_a_job_as_the_operator_makes_it_is():
+    """A later attempt runs the code that the run was started with, although the Flow may have changed: only the Job knows."""
+    code = Code("f", "flow.py:hello", "/code")
+    job = build_job(a_run(), a_deployment(), code, attempt=1, parameters="{}", settings=SETTINGS, now=T0)
+    seen = job_view(without_spec(job))
+    assert (seen.entrypoint, seen.code_dir) == ("flow.py:hello", "/code")
+    assert seen == job_view(job)
 
 
 def test_a_standby_that_comes_to_lead_sees_the_same_run():
