@@ -143,6 +143,9 @@ class Controller:
         known = self.store.runs.get(key)
         if self.store.put_run(view):
             self.enqueue(RUN, key)
+            if known is not None and known.uid != view.uid:  # deleted and made anew: two runs, for whoever listens
+                self._tell(known, None)
+                known = None
             self._tell(known, view)
         self.wake_startable()
 

@@ -53,3 +53,22 @@ async def test_listeners_are_told_of_every_news_of_a_run_and_of_its_end():
 
     assert told == [(None, ""), ("", "Cancelled"), ("Cancelled", None)]
     controller.queue.close()
+
+
+async def test_a_run_that_was_made_anew_under_its_name_is_the_end_of_the_old_one():
+    """Its deletion and the new one may be seen in one read: who keeps runs by uid must hear of both."""
+    cluster = FakeCluster(T0)
+    order = {"metadata": {"name": "r"}, "spec": {"deploymentRef": {"name": "d"}}}
+    old = cluster.create(FLOW_RUNS, order)
+    controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
+    told: list[tuple[str | None, str | None]] = []
+    controller.run_listeners.append(lambda before, after: told.append((before and before.uid, after and after.uid)))
+    controller.start()
+    controller.on_run("ADDED", old)
+    cluster.delete(FLOW_RUNS, "r")
+    new = cluster.create(FLOW_RUNS, order)
+    controller.on_run("DELETED", old)
+    await controller.reconcile(Work(RUN, KEY))
+    first, second = old["metadata"]["uid"], new["metadata"]["uid"]
+    assert told[:3] == [(None, first), (first, None), (None, second)]
+    controller.queue.close()
