@@ -19,7 +19,9 @@ from levada.archive.record import sortable
 from levada.decide.facts import History as Policy
 from levada.decide.facts import RunView
 from levada.decide.history import FinishedRun, leaving
+from levada.decide.schedule_progress import Progress
 from levada.decide.storages import is_allowed, storage_of_runs
+from levada.decide.tick_run import tick_of
 from levada.decide.times import parse
 from levada.exceptions import LevadaError
 from levada.kube import ApiError, Conflict, ConnectionLost, NotFound
@@ -28,7 +30,7 @@ from levada.operator.archivist import Archivist, Ended, Shelf, key_of
 from levada.operator.storages import Storages
 from levada.operator.store import Key
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
-from levada.resources.names import LABEL_BACKFILL
+from levada.resources.names import LABEL_BACKFILL, LABEL_SCHEDULE
 from levada.resources.phases import ACTIVE_PHASES, is_terminal
 
 if TYPE_CHECKING:
@@ -77,7 +79,8 @@ class HistoryKeeper:
         while True:
             await asyncio.sleep(TICK_S)
             await self._guarded(self.archive_ended)
-            if time.monotonic() >= next_sweep_s:
+            # What an operator before us has not told is known once the notifier has looked back.
+            if time.monotonic() >= next_sweep_s and self._c.notifier.looked_back:
                 await self._guarded(self.sweep)
                 next_sweep_s = time.monotonic() + self._settings.sweep_s
 
@@ -153,14 +156,14 @@ class HistoryKeeper:
             ApiError, ConnectionLost: the runs cannot be listed.
         """
         by_deployment: defaultdict[Key, list[FinishedRun]] = defaultdict(list)
-        pinned = self._pinned()
+        pinned = self._pinned() | self._c.notifier.untold()
         seen: set[str] = set()
         for namespace in self._c.settings.namespaces or (None,):
             async for metadata, cells in self._c.client.rows(FLOW_RUNS, namespace, field_selector=FINISHED):
                 key = Key(metadata["namespace"], metadata["name"])
                 if self._is_ours(key) and "deletionTimestamp" not in metadata:
                     seen.add(metadata["uid"])
-                    needed = key in pinned or self._is_counted(metadata)
+                    needed = key in pinned or self._is_counted(metadata) or self._is_unrecorded(metadata)
                     run = _finished_run(metadata, cells, pinned=needed)
                     by_deployment[Key(key.namespace, str(cells.get("Deployment") or ""))].append(run)
         self._indexed &= seen
@@ -185,6 +188,12 @@ class HistoryKeeper:
         name = (metadata.get("labels") or {}).get(LABEL_BACKFILL)
         backfill = self._c.store.backfills.get(Key(metadata["namespace"], name)) if name else None
         return backfill is not None and not backfill.status.get("completionTime")
+
+    def _is_unrecorded(self, metadata: dict[str, Any]) -> bool:
+        """Whether the run's Schedule has not put its tick on record: it knows by the run alone that the tick has had one."""
+        name, tick = (metadata.get("labels") or {}).get(LABEL_SCHEDULE), tick_of(metadata["name"])
+        schedule = self._c.store.schedules.get(Key(metadata["namespace"], name)) if name else None
+        return schedule is not None and tick is not None and tick > Progress.of(schedule).decided_until
 
     async def _sweep_one(self, deployment: Key, runs: list[FinishedRun]) -> None:
         view = self._c.store.deployments.get(deployment)

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from levada._delivery import Refusal, Trouble
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
 
 WORKERS: Final = 64
+# History lets a run that is still to be told of stay for so long: told from the cluster, it survives a restart of ours.
+STAYS_FOR: Final = timedelta(hours=1)
 _SECRET_WAIT_S: Final = 30.0
 _RECORD_TRIES: Final = 5
 _NOTHING: Final = Message("", "", {}, "check")
@@ -100,6 +102,7 @@ class Notifier:
         self._failing: dict[Key, dict[str, str]] = {}  # by Deployment: the last error of each notification
         self._told: set[Key] = set()  # Deployments of which something got through
         self._defaults: dict[str, tuple[Notification, ...]] = {}  # by namespace
+        self.looked_back = False
         controller.run_listeners.append(self.on_run)
         controller.reconcilers[BLOCKS.kind] = self._on_block
         controller.metrics.notifications_pending.set_function(lambda: len(self._pending))
@@ -191,6 +194,7 @@ class Notifier:
         while True:
             try:
                 await self._look_back()
+                self.looked_back = True
             except (ApiError, ConnectionLost) as error:
                 log.info("looking for runs whose end has not been told: %s", error)
             await asyncio.sleep(self._c.settings.relist_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
@@ -215,6 +219,11 @@ class Notifier:
             for place in watched or (None,) if namespace == OPERATOR_NAMESPACE else (namespace,):
                 found |= _ends(place, defaults)
         return {(place, phase) for place, phase in found if place is None or (None, phase) not in found}
+
+    def untold(self) -> set[Key]:
+        """Runs about which there is something to tell. One whose receiver has been away for long is told from memory."""
+        since = self._c.now() - STAYS_FOR
+        return {note.key for note, pending in self._pending.items() if pending.first_seen > since}
 
     # --- telling ------------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,16 @@
 """The operator's history over a cluster in memory and a storage that fails when told: nothing is deleted that is not in the index."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from levada.archive.reader import Archive
 from levada.archive.record import record_of
-from levada.decide.facts import History
+from levada.decide.facts import History, Notification
+from levada.decide.tick_run import run_name
 from levada.decide.times import stamp
+from levada.decide.views import schedule_view
 from levada.kube import Conflict, NotFound
 from levada.kube.client import Row
 from levada.operator import storages
@@ -16,7 +19,7 @@ from levada.operator.history import HistoryKeeper
 from levada.operator.settings import HistorySettings, OperatorSettings
 from levada.operator.store import Key
 from levada.resources.kinds import FLOW_RUNS
-from levada.resources.names import LABEL_BACKFILL
+from levada.resources.names import LABEL_BACKFILL, LABEL_SCHEDULE
 from support.facts import T0, a_deployment, a_run, s
 from unit.archive.failing import FailingStorage
 
@@ -170,6 +173,42 @@ async def test_the_runs_of_a_backfill_stay_until_it_is_through(
     controller.store.backfills.put(key, SimpleNamespace(uid="b", resource_version="1", status=status))
     await keeper.sweep()
     assert cluster.deleted == deleted
+
+
+@pytest.mark.parametrize(("decided", "deleted"), [(T0, []), (T0 + s(60), ["d-20260301t120100z"])])
+async def test_the_run_of_a_tick_stays_until_its_schedule_has_it_on_record(
+    *, decided, deleted, controller, keeper, cluster, storage
+):
+    """Runs are made first and put on record seconds later. A tick whose run is gone would get another one."""
+    deploy(controller, history=History(ttl_s=0))
+    name = run_name("d", T0 + s(60))
+    cluster.add(name, 61)
+    cluster.runs[name]["metadata"]["labels"] = {LABEL_SCHEDULE: "d"}
+    spec = {"deploymentRef": {"name": "d"}, "intervalSeconds": 60}
+    status = {"rule": {"decidedUntil": stamp(decided), "intervalSeconds": 60}}
+    body = {
+        "metadata": {"name": "d", "namespace": "ns", "uid": "s", "resourceVersion": "1"},
+        "spec": spec,
+        "status": status,
+    }
+    controller.store.put_schedule(schedule_view(body))
+    await keeper.sweep()
+    assert cluster.deleted == deleted
+
+
+async def test_a_run_that_is_still_to_be_told_of_stays_for_an_hour(controller, keeper, cluster, storage, monkeypatch):
+    told = Notification("team", frozenset({"Failed"}), {"slack": {"url": "https://example.com"}})
+    deploy(controller, history=History(keep_failed=0), notifications=(told,))
+    cluster.add("r", 1, "Failed")
+    controller.start()
+    running = a_run(name="r", uid="r-uid-0123", phase="Running", attempt=1)
+    ended = replace(running, phase="Failed", completed_at=T0 + s(1))
+    controller.notifier.on_run(running, ended)
+    await keeper.sweep()
+    assert cluster.deleted == []
+    controller.now = lambda: NOW + s(3601)
+    await keeper.sweep()
+    assert cluster.deleted == ["r"]
 
 
 async def test_a_run_that_changed_since_it_was_listed_stays(controller, keeper, cluster, storage):
