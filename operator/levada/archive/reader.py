@@ -85,6 +85,17 @@ class Archive:
         found = [entry for name in names for entry in self._runs_of(namespace, name, limit, before)]
         return list(index.ordered(found))[:limit]
 
+    def every_run(self, namespace: str, deployment: str) -> Iterator[Entry]:
+        """All archived runs of a Deployment, in no order, page by page. One may come twice.
+
+        Raises:
+            StorageError: the storage cannot be reached, or refuses.
+        """
+        known = index.read(self.storage, namespace, deployment)
+        yield from known.entries
+        for page in known.pages:
+            yield from index.read_page(self.storage, namespace, deployment, page.number)
+
     def deployments(self, namespace: str) -> list[str]:
         """The Deployments that have archived runs.
 

@@ -264,7 +264,7 @@ def _take_answers(facts: BackfillFacts, fates: Fates, own: list[str]) -> tuple[E
             fates[index] = fate_of(answer.phase, repeat=repeat)
         elif answer.kind == "Foreign" and not repeat:
             fates[index] = Fate.PRESENT  # somebody was faster: the schedule, or a person
-        else:
+        elif answer.kind != "Absent":  # then it was there and has gone: its name is free, and the next look makes it
             fates[index] = Fate.REFUSED
             why = answer.message or "another FlowRun has its name"
             events.append(EventSpec(WARNING, "RunRefused", clip(f"No run {name}: {why}"), f"refused-{index}"))

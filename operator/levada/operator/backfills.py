@@ -1,9 +1,9 @@
 """Backfills: find out, decide, carry out; see decide/backfill.py. Woken by the ends of its runs, a moment later, so that many ends are one write."""
 
-import asyncio
 import contextlib
-from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from levada.decide.backfill import Answer, BackfillFacts, BackfillPlan, Existing, decide_backfill
@@ -11,13 +11,14 @@ from levada.decide.facts import BackfillView, RunView
 from levada.decide.storages import is_allowed, storage_of_runs
 from levada.decide.tick_run import tick_of
 from levada.decide.views import backfill_view, run_view
-from levada.exceptions import StorageError
+from levada.exceptions import LevadaError
 from levada.kube import AlreadyExists, Conflict, Invalid, NotFound
 from levada.operator.apply import patch_status, write_events
 from levada.operator.events import About
 from levada.operator.store import Key
 from levada.resources.kinds import BACKFILLS, FLOW_RUNS
 from levada.resources.phases import is_terminal
+from levada.storage import Storage
 
 if TYPE_CHECKING:
     from levada.operator.controller import Controller
@@ -34,8 +35,8 @@ class Backfills:
     def __init__(self, controller: "Controller") -> None:
         self._c = controller
         # By the Backfill's uid: its unfinished runs, and the ends that are not on record yet.
-        self._active: defaultdict[str, set[str]] = defaultdict(set)
-        self._ended: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self._active: dict[str, set[str]] = {}
+        self._ended: dict[str, dict[str, str]] = {}
         controller.reconcilers[BACKFILLS.kind] = self.reconcile
         controller.run_listeners.append(self._on_run)
 
@@ -47,6 +48,8 @@ class Backfills:
         """
         backfill = self._c.store.backfills.get(key)
         if backfill is None:
+            for uid in self._ended.keys() - {each.uid for each in self._c.store.backfills.values()}:
+                del self._ended[uid]
             return None
         facts = self._facts(key, backfill)
         for _ in range(_QUESTIONS):
@@ -62,13 +65,13 @@ class Backfills:
     def _facts(self, key: Key, backfill: BackfillView, **found: Any) -> BackfillFacts:
         store = self._c.store
         deployment = store.deployments.get(Key(key.namespace, backfill.deployment))
-        told = {name: Answer("Ours", phase) for name, phase in self._ended[backfill.uid].items()}
+        told = {name: Answer("Ours", phase) for name, phase in self._ended.get(backfill.uid, {}).items()}
         return BackfillFacts(
             now=self._c.now(),
             backfill=backfill,
             schedule=store.schedules.get(Key(key.namespace, backfill.schedule)) if backfill.schedule else None,
             deployment_found=deployment is not None and not deployment.deleting,
-            active=frozenset(self._active[backfill.uid]),
+            active=frozenset(self._active.get(backfill.uid, ())),
             ended=told,
             **found,
         )
@@ -76,16 +79,17 @@ class Backfills:
     async def _existing(self, backfill: BackfillView) -> dict[str, Any]:
         """The runs that ticks may have already, in the cluster and in the archive."""
         selector = f"spec.deploymentRef.name={backfill.deployment}"
-        items, _ = await self._c.client.list(FLOW_RUNS, backfill.namespace, field_selector=selector)
-        runs = sorted(map(run_view, items), key=lambda run: (run.created_at, run.name))
-        existing = {
-            run.scheduled_at: Existing(run.name, run.phase)
-            for run in runs
-            if run.scheduled_at is not None and run.backfill_uid != backfill.uid
-        }
+        newest: dict[datetime, tuple[datetime, Existing]] = {}
+        # Page by page: a Deployment may have thousands of runs, each with a thousand rows.
+        async for page, _ in self._c.client.pages(FLOW_RUNS, backfill.namespace, field_selector=selector):
+            for run in map(run_view, page):
+                if run.scheduled_at is not None and run.backfill_uid != backfill.uid:
+                    found = (run.created_at, Existing(run.name, run.phase))
+                    newest[run.scheduled_at] = max(newest.get(run.scheduled_at, found), found)
+        existing = {tick: run for tick, (_, run) in newest.items()}
         try:
             return {"existing": existing, "archived": await self._archived(backfill)}
-        except StorageError as error:
+        except LevadaError as error:
             return {"existing": existing, "archive_problem": str(error)}
 
     async def _archived(self, backfill: BackfillView) -> frozenset[datetime]:
@@ -94,7 +98,8 @@ class Backfills:
         url = storage_of_runs(deployment, self._c.settings.decide)
         if not url or not is_allowed(url, self._c.settings.decide):
             return frozenset()
-        return await asyncio.to_thread(_ticks_in_archive, url, backfill.namespace, backfill.deployment)
+        look = partial(_ticks_in_archive, namespace=backfill.namespace, deployment=backfill.deployment)
+        return await self._c.storages.call(url, look)
 
     async def _ask(self, backfill: BackfillView, plan: BackfillPlan) -> dict[str, Answer]:
         answers = {name: await self._look_up(backfill, name) for name in plan.look_up}
@@ -119,7 +124,7 @@ class Backfills:
         return Answer("Ours" if run.backfill_uid == backfill.uid else "Foreign", run.phase)
 
     async def _carry_out(self, key: Key, backfill: BackfillView, plan: BackfillPlan) -> float | None:
-        told = dict(self._ended[backfill.uid])
+        told = set(self._ended.get(backfill.uid, ()))
         for name in plan.cancel:
             await self._cancel(key, name)
         if plan.status is not None:
@@ -128,8 +133,7 @@ class Backfills:
                 uid=backfill.uid, resource_version=backfill.resource_version,
             )  # fmt: skip
             self._take(key, backfill_view(body))
-        for name in told:
-            self._ended[backfill.uid].pop(name, None)
+        self._forget_ends(backfill.uid, told)
         about = About(BACKFILLS, key.namespace, key.name, backfill.uid)
         await write_events(self._c.client, about, plan.events, now=self._c.now())
         return plan.requeue_after_s
@@ -151,22 +155,32 @@ class Backfills:
         run = after or before
         if run is None or not run.backfill_uid:
             return
+        uid, key = run.backfill_uid, Key(run.namespace, run.backfill)
         if after is not None and not is_terminal(after.phase):
-            self._active[run.backfill_uid].add(run.name)
+            self._active.setdefault(uid, set()).add(run.name)
             return
-        self._active[run.backfill_uid].discard(run.name)
+        active = self._active.get(uid, set())
+        active.discard(run.name)
+        if not active:
+            self._active.pop(uid, None)
+        backfill = self._c.store.backfills.get(key)
+        if backfill is None or backfill.uid != uid:
+            return
         if after is not None:
-            self._ended[run.backfill_uid][run.name] = after.phase
-        self._c.enqueue_after(BACKFILLS.kind, Key(run.namespace, run.backfill), COALESCE_S)
+            self._ended.setdefault(uid, {})[run.name] = after.phase
+        self._c.enqueue_after(BACKFILLS.kind, key, COALESCE_S)
+
+    def _forget_ends(self, uid: str, runs: Iterable[str]) -> None:
+        """They are on record."""
+        ended = self._ended.get(uid, {})
+        for name in runs:
+            ended.pop(name, None)
+        if not ended:
+            self._ended.pop(uid, None)
 
 
-def _ticks_in_archive(url: str, namespace: str, deployment: str) -> frozenset[datetime]:
+def _ticks_in_archive(storage: Storage, *, namespace: str, deployment: str) -> frozenset[datetime]:
     from levada.archive.reader import Archive
 
-    found: set[datetime] = set()
-    before: str | None = None
-    archive = Archive.of(url)
-    while entries := archive.list_runs(namespace, deployment, limit=1000, before=before):
-        found.update(tick for entry in entries if (tick := tick_of(entry.name)) is not None)
-        before = entries[-1].ended
-    return frozenset(found)
+    entries = Archive(storage).every_run(namespace, deployment)
+    return frozenset(tick for entry in entries if (tick := tick_of(entry.name)) is not None)

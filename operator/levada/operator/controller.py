@@ -30,6 +30,7 @@ from levada.operator.run_metrics import RunMetrics
 from levada.operator.schedules import Schedules
 from levada.operator.settings import OperatorSettings
 from levada.operator.slots import Slots
+from levada.operator.storages import Storages
 from levada.operator.store import Key, Store
 from levada.operator.workqueue import WorkQueue
 from levada.resources.kinds import FLOW_RUNS, WORK_QUEUES
@@ -78,6 +79,8 @@ class Controller:
         self.metrics = metrics or Metrics()
         self.queue: WorkQueue[Work] = WorkQueue(on_wait=self.metrics.workqueue_wait.observe)
         self.now = now
+        # For questions. What is written all the time has others (history.py), and nobody waits for the other.
+        self.storages = Storages(settings.history.storage_timeout_s)
         self.herald = Herald(client, self.metrics, now)
         self.started = False
         self.serves: Callable[[str], bool] = lambda namespace: True  # of other namespaces nothing is taken in
@@ -290,7 +293,7 @@ class Controller:
         if not facts.run.admitted:
             self._take_place(key, plan)
         if plan.ask is not None:
-            facts = await answered(self.client, facts, plan.ask)
+            facts = await answered(self.client, self.storages, facts, plan.ask)
             plan = decide_run(facts)
             if not facts.run.admitted:
                 self._take_place(key, plan)

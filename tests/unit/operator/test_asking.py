@@ -11,9 +11,11 @@ from levada.decide.facts import NodeView, RepeatedRun
 from levada.decide.plan import Ask
 from levada.kube import ConnectionLost, Forbidden, NotFound
 from levada.operator.asking import answered
+from levada.operator.storages import Storages
 from levada.storage import storage_of
 from support.facts import SETTINGS, a_deployment, a_run, facts
 
+STORAGES = Storages(5.0)
 NODE, RUN = Ask("Node", "n1"), Ask("FlowRun", "old")
 
 
@@ -41,7 +43,7 @@ GONE = NotFound(404, "NotFound", "not found")
     ],
 )
 async def test_a_node(answer, expected):
-    assert (await answered(Cluster(answer), facts(), NODE)).node == expected
+    assert (await answered(Cluster(answer), STORAGES, facts(), NODE)).node == expected
 
 
 def old(uid, ended, persisted):
@@ -66,7 +68,7 @@ def archived(folder, *runs):
 
 
 async def test_a_run_that_is_there(tmp_path):
-    found = await answered(Cluster(old("1234567890", "2026-01-01T00:00:00Z", 2)), archived(tmp_path), RUN)
+    found = await answered(Cluster(old("1234567890", "2026-01-01T00:00:00Z", 2)), STORAGES, archived(tmp_path), RUN)
     assert found.repeated == RepeatedRun(root="old", key="old-12345678", phase="Failed", persisted=2, total=5)
 
 
@@ -74,18 +76,18 @@ async def test_a_run_that_has_left_is_read_from_the_archive_the_newest_of_its_na
     look = archived(
         tmp_path, old("aaaaaaaa-1", "2026-01-02T00:00:00Z", 3), old("bbbbbbbb-2", "2026-01-01T00:00:00Z", 1)
     )
-    found = await answered(Cluster(GONE), look, RUN)
+    found = await answered(Cluster(GONE), STORAGES, look, RUN)
     assert found.repeated == RepeatedRun(root="old", key="old-aaaaaaaa", phase="Failed", persisted=3, total=5)
 
 
 async def test_a_run_that_is_nowhere(tmp_path):
-    assert (await answered(Cluster(GONE), archived(tmp_path), RUN)).repeated == RepeatedRun(exists=False)
-    assert (await answered(Cluster(GONE), facts(), RUN)).repeated == RepeatedRun(exists=False)
+    assert (await answered(Cluster(GONE), STORAGES, archived(tmp_path), RUN)).repeated == RepeatedRun(exists=False)
+    assert (await answered(Cluster(GONE), STORAGES, facts(), RUN)).repeated == RepeatedRun(exists=False)
 
 
 async def test_an_archive_that_may_not_be_read_is_none(tmp_path):
     look = archived(tmp_path, old("aaaaaaaa-1", "2026-01-02T00:00:00Z", 3))
-    found = await answered(Cluster(GONE), replace(look, settings=SETTINGS), RUN)
+    found = await answered(Cluster(GONE), STORAGES, replace(look, settings=SETTINGS), RUN)
     assert found.repeated == RepeatedRun(exists=False)
 
 
@@ -94,4 +96,4 @@ async def test_an_archive_in_trouble_is_asked_again_later(tmp_path):
     for path in tmp_path.rglob("record.json"):
         path.write_text("half a rec")
     with pytest.raises(ConnectionLost, match="the archive file://"):
-        await answered(Cluster(GONE), look, RUN)
+        await answered(Cluster(GONE), STORAGES, look, RUN)
