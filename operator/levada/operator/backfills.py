@@ -10,7 +10,7 @@ from levada.decide.backfill import Answer, BackfillFacts, BackfillPlan, Existing
 from levada.decide.facts import BackfillView, RunView
 from levada.decide.storages import is_allowed, storage_of_runs
 from levada.decide.tick_run import tick_of
-from levada.decide.views import backfill_view, run_view
+from levada.decide.views import run_view
 from levada.exceptions import LevadaError
 from levada.kube import AlreadyExists, Conflict, Invalid, NotFound
 from levada.operator.apply import patch_status, write_events
@@ -132,15 +132,11 @@ class Backfills:
                 self._c.client, BACKFILLS, key.namespace, key.name, plan.status,
                 uid=backfill.uid, resource_version=backfill.resource_version,
             )  # fmt: skip
-            self._take(key, backfill_view(body))
+            self._c.definitions.take(BACKFILLS, body)
         self._forget_ends(backfill.uid, told)
         about = About(BACKFILLS, key.namespace, key.name, backfill.uid)
         await write_events(self._c.client, about, plan.events, now=self._c.now())
         return plan.requeue_after_s
-
-    def _take(self, key: Key, view: BackfillView) -> None:
-        if self._c.store.backfills.accepts(key, view):
-            self._c.store.backfills.put(key, view)
 
     async def _cancel(self, key: Key, name: str) -> None:
         run = self._c.store.runs.get(Key(key.namespace, name))

@@ -227,6 +227,8 @@ class Controller:
                 kept.pop(key)
         self._stale = {key for key in self._stale if key.namespace != namespace}
         self.definitions.let_go(namespace)
+        self.schedules.let_go(namespace)
+        self.notifier.let_go(namespace)
         self.wake_startable()
 
     def _judge_strangers(self, key: Key) -> None:
@@ -365,7 +367,8 @@ class Controller:
     def _take(self, answers: Answers) -> None:
         """Our own writes are news like any other, only sooner."""
         for job in answers.jobs:
-            self.store.put_job(job)
+            if self.serves(job.namespace):
+                self.store.put_job(job)
         for other in answers.others:
             self.take_run(other)
         if answers.run is not None:

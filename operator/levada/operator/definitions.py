@@ -86,6 +86,11 @@ class Definitions:
             self._c.enqueue(kind.kind, key)
             self._c.wake_startable()
 
+    def take(self, kind: Kind, body: Object) -> None:
+        """The answer to a write of ours is news like any other, only sooner; not of a namespace that was let go meanwhile."""
+        if self._c.serves(body["metadata"]["namespace"]):
+            self._put(kind, body)
+
     def _put(self, kind: Kind, body: Object) -> bool:
         store = self._c.store
         if kind == FLOWS:
@@ -241,8 +246,7 @@ class Definitions:
             with contextlib.suppress(AlreadyExists):  # named after its content: what is there is what is wanted
                 await client.create(CONFIG_MAPS, dict(plan.create_config_map), flow.namespace)
         if plan.status is not None:
-            body = await self.write(FLOWS, flow, plan.status)
-            _put(self._c.store.flows, flow_view(body))
+            self.take(FLOWS, await self.write(FLOWS, flow, plan.status))
         await write_events(client, About(FLOWS, flow.namespace, flow.name, flow.uid), plan.events, now=self._c.now())
         for name in plan.delete_config_maps:
             with contextlib.suppress(NotFound):
@@ -260,6 +264,7 @@ class Definitions:
             self._c.enqueue(SCHEDULES.kind, schedule)
         deployment = store.deployments.get(key)
         if deployment is None:
+            self._c.notifier.forget(key)
             return None
         await self._dry_run(key, deployment)
         facts = deployment_facts(store, key, self._c.notifier, now=self._c.now(), settings=self._c.settings.decide)
@@ -267,7 +272,7 @@ class Definitions:
             return None
         plan = decide_deployment(facts)
         if plan.status is not None:
-            store.put_deployment(deployment_view(await self.write(DEPLOYMENTS, deployment, plan.status)))
+            self.take(DEPLOYMENTS, await self.write(DEPLOYMENTS, deployment, plan.status))
         await write_events(
             self._c.client, About(DEPLOYMENTS, key.namespace, key.name, deployment.uid), plan.events, now=self._c.now()
         )

@@ -111,6 +111,16 @@ class Notifier:
         """Cancel all timers. What has not been told is found again after the next start."""
         self._queue.close()
 
+    def let_go(self, namespace: str) -> None:
+        """Somebody else tells of its runs now, also of what we have not come to."""
+        for note in [note for note in self._pending if note.key.namespace == namespace]:
+            del self._pending[note]
+
+    def forget(self, deployment: Key) -> None:
+        """It does not exist any more, or is not ours."""
+        self._failing.pop(deployment, None)
+        self._told.discard(deployment)
+
     # --- what holds, and how it does ----------------------------------------------------------------------------------
 
     def holding(self, deployment: Key) -> tuple[Notification, ...]:
@@ -365,6 +375,8 @@ class Notifier:
         self._c.metrics.notifications.labels(outcome).inc()
 
     def _note_health(self, deployment: Key, result: Result) -> None:
+        if self._c.store.deployments.get(deployment) is None:
+            return  # nobody can be told
         failing = self._failing.setdefault(deployment, {})
         before = failing.get(result.name)
         if result.error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from levada.decide.deployment import decide_queue
-from levada.decide.views import queue_view
 from levada.resources.kinds import WORK_QUEUES
 
 if TYPE_CHECKING:
@@ -53,5 +52,5 @@ class Queues:
             if wait_s > 0:
                 return wait_s
         self._written_at[key] = now
-        store.put_queue(queue_view(await self._c.definitions.write(WORK_QUEUES, queue, plan.status)))
+        self._c.definitions.take(WORK_QUEUES, await self._c.definitions.write(WORK_QUEUES, queue, plan.status))
         return None

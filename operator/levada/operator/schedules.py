@@ -16,7 +16,7 @@ from levada.decide.facts import RunView, ScheduleView
 from levada.decide.overlap import WAITING, WAITING_POLICIES
 from levada.decide.schedule import Answer, ScheduleFacts, SchedulePlan, decide_schedule
 from levada.decide.tick_run import belongs_to
-from levada.decide.views import run_view, schedule_view
+from levada.decide.views import run_view
 from levada.kube import AlreadyExists, Conflict, Invalid, NotFound
 from levada.operator.apply import patch_status, write_events
 from levada.operator.events import About
@@ -40,8 +40,8 @@ class Schedules:
 
     def __init__(self, controller: "Controller") -> None:
         self._c = controller
-        # Schedules (by uid) of which this process knows that no run exists without a record.
-        self._settled: set[str] = set()
+        # Schedules, with their uids, of which this process knows that no run exists without a record.
+        self._settled: dict[Key, str] = {}
         controller.reconcilers[SCHEDULES.kind] = self.reconcile
         controller.run_listeners.append(self._on_run)
 
@@ -53,6 +53,7 @@ class Schedules:
         """
         schedule = self._c.store.schedules.get(key)
         if schedule is None:
+            self._settled.pop(key, None)
             runs = self._c.store.runs.values()
             self._wake(run for run in runs if (run.namespace, run.schedule) == key and run.reason == WAITING)
             return None
@@ -74,7 +75,7 @@ class Schedules:
             schedule=schedule,
             active=store.active_runs_of(schedule.uid),
             deployment_found=deployment is not None and not deployment.deleting,
-            settled=schedule.uid in self._settled,
+            settled=self._settled.get(key) == schedule.uid,
             answer=answer,
         )
 
@@ -93,8 +94,8 @@ class Schedules:
                 self._c.client, SCHEDULES, schedule.namespace, schedule.name, plan.status,
                 uid=schedule.uid, resource_version=schedule.resource_version,
             )  # fmt: skip
-            self._c.store.put_schedule(schedule_view(body))
-        self._settled.add(schedule.uid)
+            self._c.definitions.take(SCHEDULES, body)
+        self._settled[Key(schedule.namespace, schedule.name)] = schedule.uid
         about = About(SCHEDULES, schedule.namespace, schedule.name, schedule.uid)
         await write_events(self._c.client, about, plan.events, now=self._c.now())
         return None
@@ -102,7 +103,7 @@ class Schedules:
     async def _create(self, schedule: ScheduleView, plan: SchedulePlan) -> Answer | None:
         assert plan.create_run is not None
         name = plan.create_run["metadata"]["name"]
-        self._settled.discard(schedule.uid)
+        self._settled.pop(Key(schedule.namespace, schedule.name), None)
         try:
             body = await self._c.client.create(FLOW_RUNS, dict(plan.create_run), schedule.namespace)
         except AlreadyExists:
@@ -120,7 +121,7 @@ class Schedules:
         try:
             body = await self._c.client.get(FLOW_RUNS, name, schedule.namespace)
         except NotFound:
-            self._settled.add(schedule.uid)
+            self._settled[Key(schedule.namespace, schedule.name)] = schedule.uid
             return Answer(name, "Absent")
         return Answer(name, "Ours" if belongs_to(body, schedule) else "Foreign")
 
@@ -131,6 +132,11 @@ class Schedules:
         body = {"metadata": {"uid": run.uid}, "spec": {"cancel": True}}
         with contextlib.suppress(NotFound, Conflict):  # it is gone, and perhaps another has its name
             self._c.take_run(run_view(await self._c.client.patch(FLOW_RUNS, name, body, schedule.namespace)))
+
+    def let_go(self, namespace: str) -> None:
+        """Somebody else makes runs there now, and puts them on record, or does not come to it."""
+        for key in [key for key in self._settled if key.namespace == namespace]:
+            del self._settled[key]
 
     # --- what wakes whom ----------------------------------------------------------------------------------------------
 

@@ -225,8 +225,6 @@ class Slots:
         return None
 
     async def _write(self, limit: LimitView, status: dict[str, Any]) -> LimitView:
-        view = limit_view(await self._c.definitions.write(CONCURRENCY_LIMITS, limit, status))
-        key = Key(view.namespace, view.name)
-        if self._c.store.limits.accepts(key, view):
-            self._c.store.limits.put(key, view)
-        return view
+        body = await self._c.definitions.write(CONCURRENCY_LIMITS, limit, status)
+        self._c.definitions.take(CONCURRENCY_LIMITS, body)
+        return limit_view(body)

@@ -1,15 +1,19 @@
 """What a controller does with a namespace that joins or leaves while it works."""
 
+from dataclasses import replace
+
 import pytest
 
+from levada.decide.facts import Notification
+from levada.decide.tick_run import run_name
 from levada.kube.ratelimit import Lane
 from levada.operator.controller import RUN, Controller, Work
 from levada.operator.election import default_lease_name, lane_of, own_identity
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
 from levada.resources import names
-from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS, PODS
-from support.facts import SETTINGS, T0
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS, PODS, SCHEDULES
+from support.facts import SETTINGS, T0, a_deployment, a_run, s
 from support.fake_cluster import FakeCluster
 
 KEY = Key("ns", "r")
@@ -149,3 +153,69 @@ def test_two_processes_of_one_name_have_two_identities(monkeypatch):
 )
 def test_what_matters_is_written_first(case, kind, body, lane):
     assert lane_of(kind.plural, body) is lane, case
+
+
+async def test_the_answer_to_a_write_does_not_bring_back_what_was_let_go_meanwhile(cluster, controller, monkeypatch):
+    """Else this operator would go on with the Schedule, beside the one that serves it now."""
+    join(controller)
+    feed(controller, cluster)
+    spec = {"deploymentRef": {"name": "d"}, "intervalSeconds": 3600}
+    controller.definitions.on_change(
+        SCHEDULES, "ADDED", cluster.create(SCHEDULES, {"metadata": {"name": "s"}, "spec": spec})
+    )
+    controller.settle("ns")
+    patch = controller.client.patch
+
+    async def slow(*args, **more):
+        answer = await patch(*args, **more)
+        controller.served.clear()
+        controller.let_go("ns")
+        return answer
+
+    monkeypatch.setattr(controller.client, "patch", slow)
+    await controller.reconcile(Work(SCHEDULES.kind, Key("ns", "s")))
+    assert "nextRuns" in cluster.get(SCHEDULES, "s")["status"]
+    assert len(controller.store.schedules) == 0
+
+
+async def test_what_was_known_of_a_schedule_does_not_count_when_its_namespace_comes_back(cluster, controller):
+    """Meanwhile another operator may have made a run and died before it put it on record: it must be looked for."""
+    spec = {"deploymentRef": {"name": "d"}, "intervalSeconds": 3600, "suspend": True}
+    cluster.create(SCHEDULES, {"metadata": {"name": "s"}, "spec": spec})
+    for _ in range(2):
+        join(controller)
+        feed(controller, cluster)
+        controller.definitions.on_change(SCHEDULES, "ADDED", cluster.get(SCHEDULES, "s"))
+        controller.settle("ns")
+        await controller.reconcile(Work(SCHEDULES.kind, Key("ns", "s")))
+        controller.served.clear()
+        controller.let_go("ns")
+    name = run_name("s", T0 + s(3600))
+    made = {
+        "name": name,
+        "annotations": {names.ANNOTATION_SCHEDULE_UID: cluster.get(SCHEDULES, "s")["metadata"]["uid"]},
+    }
+    cluster.create(FLOW_RUNS, {"metadata": made, "spec": {"deploymentRef": {"name": "d"}}})
+    cluster.patch(FLOW_RUNS, name, {"status": {"phase": "Completed"}})
+    cluster.now = T0 + s(3700)
+    join(controller)
+    feed(controller, cluster)
+    controller.definitions.on_change(SCHEDULES, "ADDED", cluster.get(SCHEDULES, "s"))
+    controller.settle("ns")
+    await controller.reconcile(Work(SCHEDULES.kind, Key("ns", "s")))
+    ledger = cluster.get(SCHEDULES, "s")["status"]["ledger"]
+    assert [(entry["outcome"], entry.get("run")) for entry in ledger] == [("Run", name)]
+
+
+async def test_of_what_was_let_go_nobody_is_told(cluster, controller):
+    join(controller)
+    feed(controller, cluster)
+    controller.settle("ns")
+    told = Notification("team", frozenset({"Failed"}), {"slack": {"url": "https://example.com"}})
+    controller.store.put_deployment(a_deployment(resource_version="99", notifications=(told,)))
+    run = a_run(attempt=1, phase="Running")
+    controller.notifier.on_run(run, replace(run, phase="Failed", completed_at=T0))
+    assert controller.notifier.untold() == {KEY}
+    controller.served.clear()
+    controller.let_go("ns")
+    assert controller.notifier.untold() == set()
