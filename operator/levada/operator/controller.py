@@ -222,9 +222,10 @@ class Controller:
         self.joining.discard(namespace)
         for key in [key for key in self.store.runs if key.namespace == namespace]:
             self._tell(self.store.remove_run(key, exists=True), None)
-        for kept in (self.store.jobs, self.store.pods):
-            for key in [key for key in kept if key.namespace == namespace]:
-                kept.pop(key)
+        for key in [key for key in self.store.jobs if key.namespace == namespace]:
+            self.store.drop_jobs(key)
+        for key in [key for key in self.store.pods if key.namespace == namespace]:
+            del self.store.pods[key]
         self._stale = {key for key in self._stale if key.namespace != namespace}
         self.definitions.let_go(namespace)
         self.schedules.let_go(namespace)
@@ -237,7 +238,7 @@ class Controller:
             self._stale.add(key)
             self.enqueue(RUN, key)
         else:
-            self.store.jobs.pop(key, None)
+            self.store.drop_jobs(key)
 
     # --- work ---------------------------------------------------------------------------------------------------------
 
@@ -319,14 +320,14 @@ class Controller:
         else:
             self.take_run(run_view(body))
             if self.store.runs.get(key) is None:
-                self.store.jobs.pop(key, None)  # the store knows better: it has buried this run
+                self.store.drop_jobs(key)  # the store knows better: it has buried this run
 
     def forget_run(self, key: Key) -> None:
         """The run does not exist any more."""
         known = self.store.remove_run(key)
         if known is not None:
             self._tell(known, None)
-        self.store.jobs.pop(key, None)
+        self.store.drop_jobs(key)
         self.store.pods.pop(key, None)
         self.wake_startable()
 

@@ -142,7 +142,7 @@ class Store:
         if view is None:
             return None
         self.line.forget(key)
-        self.jobs.pop(key, None)
+        self.drop_jobs(key)
         self.pods.pop(key, None)
         self._jobs_seen.pop(view.uid, None)
         self.announced.discard(view.uid)
@@ -172,6 +172,13 @@ class Store:
         if not self.jobs[key]:
             del self.jobs[key]
         return True
+
+    def drop_jobs(self, key: Key) -> None:
+        """Forget the Jobs of a run that is not known: of thousands of old ones nothing may stay."""
+        known = self.runs.get(key)
+        for job in self.jobs.pop(key, {}).values():
+            if known is None or known.uid != job.owner_uid:
+                self._jobs_seen.pop(job.owner_uid, None)
 
     def put_pod(self, view: PodView) -> bool:
         """Take a pod in; a pod that is gone stays with what was last seen of it, until its run is forgotten."""

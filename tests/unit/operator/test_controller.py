@@ -72,3 +72,26 @@ async def test_a_run_that_was_made_anew_under_its_name_is_the_end_of_the_old_one
     first, second = old["metadata"]["uid"], new["metadata"]["uid"]
     assert told[:3] == [(None, first), (first, None), (None, second)]
     controller.queue.close()
+
+
+async def test_nothing_is_kept_of_the_jobs_of_history():
+    """At a start the Jobs of all runs that have ended are listed: there may be ten thousand of them."""
+    cluster = FakeCluster(T0)
+    controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
+    labels = {names.LABEL_RUN: "r", names.LABEL_ATTEMPT: "1"}
+    for number in range(3):
+        owner = {"uid": f"old-{number}", "controller": True}
+        metadata = {
+            "name": f"r{number}-1",
+            "labels": labels | {names.LABEL_RUN: f"r{number}"},
+            "ownerReferences": [owner],
+        }
+        job = cluster.create(JOBS, {"metadata": metadata, "spec": {}})
+        verdict = {"type": "Complete", "status": "True", "lastTransitionTime": stamp(T0)}
+        controller.on_job("ADDED", job if number else {**job, "status": {"conditions": [verdict]}})
+    controller.start()
+    for number in range(3):
+        await controller.reconcile(Work(RUN, Key("ns", f"r{number}")))
+    assert controller.store.jobs == {}
+    assert dict(controller.store._jobs_seen) == {}
+    controller.queue.close()
