@@ -193,10 +193,6 @@ class Store:
         """Whether this process has seen the Job of the run's current attempt."""
         return run.attempt in self._jobs_seen.get(run.uid, ())
 
-    def saw_job(self, run_uid: str, attempt: int) -> None:
-        """The attempt's Job has been created, even if it has not been seen since."""
-        self._jobs_seen[run_uid].add(attempt)
-
     # --- places -------------------------------------------------------------------------------------------------------
 
     def place(self, key: Key) -> None:
