@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-apiserver test-chaos bench-operator bench-archive bench-schedules bench-crashes soak bench-engine coverage crds constraints clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-apiserver test-chaos bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -72,6 +72,9 @@ test-chaos: install ## The tests that kill real processes at seeded moments
 
 bench-operator: install ## FlowRuns beside bare Jobs on kwok nodes
 	@$(BIN)/python bench/flow_runs.py
+
+bench-start: install ## The operator's start beside 10,000 finished and 1,000 active runs (a quarter of an hour)
+	@$(BIN)/python bench/operator_start.py
 
 bench-crashes: install ## 10,000 runs while the operator is killed every few seconds: none lost, none doubled
 	@$(BIN)/python bench/soak.py --runs 10000 --minutes 60 --faults operator,answers

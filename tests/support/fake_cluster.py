@@ -1,7 +1,7 @@
 """A cluster in memory for the model test of the operator: an API server with versions and faults, a Job controller, kubelets, runners.
 
-What it keeps of the real one: optimistic concurrency, uid preconditions, status transitions of a FlowRun, field-selected watch
-(a run that ends leaves it as DELETED with its old content), one ordered event stream per kind and none across kinds.
+What it keeps of the real one: optimistic concurrency, uid preconditions, status transitions of a FlowRun, lists without what is
+over and watches that tell everything, one ordered event stream per kind and none across kinds.
 What it leaves out: admission, quotas, garbage collection in steps, latency.
 """
 
@@ -14,11 +14,13 @@ from typing import Any
 
 from levada.decide.times import stamp
 from levada.kube import AlreadyExists, Conflict, ConnectionLost, Invalid, NotFound, ServerError
+from levada.operator.feeds import job_is_over, pod_is_over, run_is_over
 from levada.resources import names
 from levada.resources.kinds import CONCURRENCY_LIMITS, EVENTS, FLOW_RUNS, JOBS, PODS, SCHEDULES, Kind
 from levada.resources.phases import is_terminal, may_become
 
 Object = dict[str, Any]
+IS_OVER = {FLOW_RUNS: run_is_over, JOBS: job_is_over, PODS: pod_is_over}
 
 
 class OperatorKilled(BaseException):
@@ -66,7 +68,7 @@ class FakeCluster:
         self.objects[kind, name] = made
         if kind == JOBS:
             self.jobs_created.append(name)
-        self._tell(kind, "ADDED", made, None)
+        self._tell(kind, "ADDED", made)
         return copy.deepcopy(made)
 
     def get(self, kind: Kind, name: str) -> Object:
@@ -87,27 +89,26 @@ class FakeCluster:
             return old
         new["metadata"]["resourceVersion"] = str(next(self._versions))
         self.objects[kind, name] = new
-        self._tell(kind, "MODIFIED", new, old)
+        self._tell(kind, "MODIFIED", new)
         return copy.deepcopy(new)
 
     def delete(self, kind: Kind, name: str) -> None:
         old = self.objects.pop((kind, name))
         gone = copy.deepcopy(old)
         gone["metadata"]["resourceVersion"] = str(next(self._versions))
-        self._tell(kind, "DELETED", gone, old)
+        self._tell(kind, "DELETED", gone)
         if kind in {FLOW_RUNS, JOBS}:
             for owned, child in [key for key, item in self.objects.items() if _owned_by(item, old["metadata"]["uid"])]:
                 self.delete(owned, child)
 
     def listed(self, kind: Kind) -> list[Object]:
-        found = [copy.deepcopy(item) for (of, _), item in self.objects.items() if of == kind]
-        return [item for item in found if kind != FLOW_RUNS or not is_terminal((item.get("status") or {}).get("phase"))]
+        """What has not come to its end."""
+        return [item for item in self.all_of(kind) if not IS_OVER[kind](item)]
 
-    def _tell(self, kind: Kind, change: str, new: Object, old: Object | None) -> None:
-        if kind == FLOW_RUNS and change == "MODIFIED" and is_terminal((new.get("status") or {}).get("phase")):
-            if is_terminal(((old or {}).get("status") or {}).get("phase")):
-                return
-            new, change = copy.deepcopy(old or {}) | {"metadata": copy.deepcopy(new["metadata"])}, "DELETED"
+    def all_of(self, kind: Kind) -> list[Object]:
+        return [copy.deepcopy(item) for (of, _), item in self.objects.items() if of == kind]
+
+    def _tell(self, kind: Kind, change: str, new: Object) -> None:
         self.streams[kind].append((change, copy.deepcopy(new)))
 
     # --- the Job controller -------------------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ class FakeCluster:
         if "deletionTimestamp" not in pod["metadata"]:
             pod["metadata"]["deletionTimestamp"] = stamp(self.now + timedelta(seconds=30))
             pod["metadata"]["resourceVersion"] = str(next(self._versions))
-            self._tell(PODS, "MODIFIED", pod, None)
+            self._tell(PODS, "MODIFIED", pod)
 
     def remove_pod(self, name: str) -> None:
         """The kubelet ends what was asked to end."""

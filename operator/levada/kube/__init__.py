@@ -22,7 +22,7 @@ from levada.kube.errors import (
     TooManyRequests,
     Unauthorized,
 )
-from levada.kube.reflector import Reflector
+from levada.kube.reflector import Reflector, Unfinished
 from levada.kube.watch import WatchEvent
 
 __all__ = [
@@ -45,5 +45,6 @@ __all__ = [
     "ServerError",
     "TooManyRequests",
     "Unauthorized",
+    "Unfinished",
     "WatchEvent",
 ]

@@ -135,13 +135,14 @@ class Client:
         *,
         label_selector: str | None = None,
         field_selector: str | None = None,
+        limit: int = PAGE_SIZE,
     ) -> AsyncGenerator[tuple[Objects, str], None]:
-        """As `list`, page by page, for who looks at each object only once, each page with the resource version of the list.
+        """As `list`, `limit` objects a page, for who looks at each object only once, each page with the resource version of the list.
 
         Raises:
             Gone: the server has forgotten the place between two pages: begin again, with `list`, or later.
         """
-        return self._pages(kind, namespace, {**_selectors(label_selector, field_selector), "limit": str(PAGE_SIZE)})
+        return self._pages(kind, namespace, {**_selectors(label_selector, field_selector), "limit": str(limit)})
 
     async def _pages(
         self, kind: Kind, namespace: str | None, params: dict[str, str]

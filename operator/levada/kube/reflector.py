@@ -2,17 +2,20 @@
 
 A watch alone is not enough: what is deleted while the watch is broken is never reported by it. So every list is compared with
 what was known, and the difference is reported like any other change.
+
+Finished objects can be left where they are (`Unfinished`): lists do not bring them, nothing of them is kept, and the watch tells how
+each came to its end, so nobody has to read it.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from levada.kube.client import Client, Object, Objects
-from levada.kube.errors import ConnectionLost, Gone, KubeError
+from levada.kube.errors import ConnectionLost, Gone, KubeError, NotFound
 from levada.kube.retry import jittered_s
 from levada.kube.watch import WatchEvent
 from levada.resources.kinds import Kind
@@ -24,6 +27,27 @@ Key = tuple[str, str]
 WATCH_S: Final = 300
 BACKOFF_BASE_S: Final = 0.2
 BACKOFF_CAP_S: Final = 15.0
+# Objects have some 10 KB, and a run with a thousand tasks has 150: what a page needs while it is parsed never goes back to the system.
+PAGE_SIZE: Final = 100
+
+
+def _nobody(_: "Iterable[Object]") -> "Iterable[str]":
+    return ()
+
+
+class Unfinished(NamedTuple):
+    """Which objects are kept: those that have not come to their end.
+
+    selector: the field selector that leaves finished ones out of lists. It may let some pass. The watch has no such selector: it would
+        tell the end of an object as its deletion, with what it was before.
+    is_over: whether an object has come to its end. It is final.
+    waited_for: label selectors of objects whose end somebody waits for, given those that are known not to have come to it. Their
+        end may have passed unseen, so it is looked for after each list, and when `look_back` is called.
+    """
+
+    selector: str
+    is_over: Callable[[Object], bool]
+    waited_for: Callable[[Iterable[Object]], Iterable[str]] = _nobody
 
 
 class Reflector:
@@ -34,6 +58,7 @@ class Reflector:
     `keep` made of the object: its metadata at least. The rest need not stay in memory.
 
     `held`: report nothing until `resume`, but know everything by then. `wanted`: of other objects nothing is known or reported.
+    `unfinished`: nothing of finished objects is kept. What is said of one later is reported as well, so it may be news or not.
     """
 
     def __init__(
@@ -49,18 +74,24 @@ class Reflector:
         keep: Callable[[Object], Object] = lambda item: item,
         held: bool = False,
         wanted: Callable[[Object], bool] = lambda item: True,
+        unfinished: Unfinished | None = None,
     ) -> None:
         self._client = client
         self._kind = kind
         self._namespace = namespace
-        self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
+        self._watched = {"label_selector": label_selector, "field_selector": field_selector}
+        both = [field_selector, unfinished.selector if unfinished is not None else None]
+        self._listed = self._watched | {"field_selector": ",".join(filter(None, both)) or None}
+        self._unfinished = unfinished
         self._on_change = on_change
         self._keep = keep
         self._held = held
         self._wanted = wanted
         self._resync_s = resync_seconds
         self._known: dict[Key, Object] = {}
-        self._touched: set[Key] | None = None  # what changed while a namespace is being taken in
+        self._touched: list[
+            set[Key]
+        ] = []  # for each list beside the watch that is under way, what has changed since it began
         self._heard_at_s = time.monotonic()
         self.synced = asyncio.Event()
 
@@ -77,19 +108,33 @@ class Reflector:
                 self._tell("ADDED", item)
 
     async def take_in(self, namespace: str) -> None:
-        """Report what is in a namespace that has become wanted. One at a time.
+        """Report what is in a namespace that has become wanted.
 
         Raises:
             KubeError: it could not be listed. Changes are reported all the same; the next complete list brings the rest.
         """
-        touched = self._touched = set()
+        await self._list_beside(namespace, self._listed)
+
+    async def look_back(self) -> None:
+        """Report what somebody waits for and nobody has seen, finished or not.
+
+        Raises:
+            KubeError: it could not be listed. It is looked for again after the next complete list.
+        """
+        if self._unfinished is not None:
+            for selector in self._unfinished.waited_for(self._known.values()):
+                await self._list_beside(self._namespace, {**self._watched, "label_selector": selector})
+
+    async def _list_beside(self, namespace: str | None, selectors: dict[str, str | None]) -> None:
+        touched: set[Key] = set()
+        self._touched.append(touched)
         try:
-            items, _ = await self._client.list(self._kind, namespace, **self._selectors)
+            items, _ = await self._client.list(self._kind, namespace, **selectors)
             for item in items:
                 if self._wanted(item) and _key(item) not in touched:  # else the watch has said something newer
                     self._compare(item)
         finally:
-            self._touched = None
+            self._touched.remove(touched)
 
     def let_go(self) -> None:
         """Forget what is not wanted any more, without a word: it has not been deleted."""
@@ -114,17 +159,32 @@ class Reflector:
         listed: set[Key] = set()
         resource_version = ""
         try:
-            async with aclosing(self._client.pages(self._kind, self._namespace, **self._selectors)) as pages:
+            async with aclosing(
+                self._client.pages(self._kind, self._namespace, limit=PAGE_SIZE, **self._listed)
+            ) as pages:
                 async for items, resource_version in pages:  # noqa: B007 - the last one counts
                     listed |= self._take_page(items)
         except Gone:
-            items, resource_version = await self._client.list(self._kind, self._namespace, **self._selectors)
+            items, resource_version = await self._client.list(self._kind, self._namespace, **self._listed)
             listed = self._take_page(items)
         for key in known_before - listed:
             if (known := self._known.get(key)) is not None:
-                self._report("DELETED", known)
+                await self._find_out(key, known)
+        await self.look_back()
         self.synced.set()
         return resource_version
+
+    async def _find_out(self, key: Key, known: Object) -> None:
+        """Report what has become of an object that is not listed any more."""
+        if self._unfinished is not None:
+            try:
+                found = await self._client.get(self._kind, key[1], key[0] or None)
+            except NotFound:
+                pass
+            else:
+                self._compare(found)
+                return
+        self._report("DELETED", known)
 
     def _take_page(self, items: Objects) -> set[Key]:
         self._heard_at_s = time.monotonic()
@@ -156,7 +216,7 @@ class Reflector:
                     self._namespace,
                     resource_version=resource_version,
                     timeout_seconds=max(1, int(min(WATCH_S, left_s))),
-                    **self._selectors,
+                    **self._watched,
                 )
                 async with aclosing(watch) as stream:
                     async for event in stream:
@@ -184,9 +244,9 @@ class Reflector:
     def _report(self, change: str, item: Object) -> None:
         item["metadata"].pop("managedFields", None)  # half of an object's bytes, and nobody here reads them
         key = _key(item)
-        if self._touched is not None:
-            self._touched.add(key)
-        if change == "DELETED":
+        for touched in self._touched:
+            touched.add(key)
+        if change == "DELETED" or (self._unfinished is not None and self._unfinished.is_over(item)):
             self._known.pop(key, None)
         else:
             self._known[key] = self._keep(item)

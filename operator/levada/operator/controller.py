@@ -103,16 +103,15 @@ class Controller:
     # --- changes ------------------------------------------------------------------------------------------------------
 
     def on_run(self, change: str, body: Object) -> None:
-        """A FlowRun changed, or left the watch: because it was deleted or because it is over, which only a read can tell."""
-        view = run_view(body)
-        key = Key(view.namespace, view.name)
-        if change != "DELETED":
-            self.take_run(view)
-            return
+        """A FlowRun changed. Of one that is over and not known nothing is left to do here."""
+        key = Key(body["metadata"].get("namespace", ""), body["metadata"]["name"])
         known = self.store.runs.get(key)
-        if known is not None and known.uid == view.uid and (view.deleting or not is_terminal(known.phase)):
-            self._stale.add(key)
-            self.enqueue(RUN, key)
+        if change == "DELETED":
+            if known is not None and known.uid == body["metadata"].get("uid"):
+                self._stale.add(key)  # a read tells whether there is another one of its name
+                self.enqueue(RUN, key)
+        elif known is not None or not is_terminal((body.get("status") or {}).get("phase")):
+            self.take_run(run_view(body))
 
     def on_job(self, change: str, body: Object) -> None:
         """A Job of a run changed."""

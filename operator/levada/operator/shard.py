@@ -113,6 +113,8 @@ class Shard:
                 await self._controller.definitions.list_all(kind, (namespace,))
             for reflector in reflectors:
                 await reflector.take_in(namespace)
+            for reflector in reflectors:
+                await reflector.look_back()
         except BaseException:
             # Not served before it is known: the next look begins anew.
             self._served.discard(namespace)

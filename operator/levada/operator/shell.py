@@ -2,7 +2,7 @@
 
 kopf feeds the few definitions (Flow, Deployment, WorkQueue, Schedule) and gives the process its life cycle. It
 writes nothing: only on.event is used, so no finalizer and no annotation of kopf's ever lands on an object. The three kinds
-that come in masses go through levada.kube.Reflector, which costs a tenth per event and can leave finished runs on the server.
+that come in masses go through levada.kube.Reflector (feeds.py), which costs a tenth per event and leaves finished runs on the server.
 """
 
 import asyncio
@@ -10,20 +10,20 @@ import contextlib
 import gc
 import logging
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
 
-from levada.decide.views import job_env
 from levada.kube import Client, KubeError, LeadershipLost, Reflector, config
 from levada.kube.ratelimit import WriteLimiter
 from levada.operator.controller import Controller
 from levada.operator.definitions import WATCHED
 from levada.operator.election import Leadership, WriteGate, leadership
+from levada.operator.feeds import make_reflectors
 from levada.operator.health import Health
 from levada.operator.history import HistoryKeeper
 from levada.operator.lean_kopf import kopf
@@ -33,19 +33,11 @@ from levada.operator.pages import Pages, served
 from levada.operator.settings import OperatorSettings
 from levada.operator.shard import Shard, check_selector
 from levada.operator.state import state_of
-from levada.resources.kinds import FLOW_RUNS, JOBS, PODS, Kind
-from levada.resources.names import ANNOTATION_RUN_UID, CONTAINER_NAME, ENV_CODE_DIR, ENV_ENTRYPOINT, LABEL_RUN
-from levada.resources.phases import TERMINAL_PHASES
+from levada.resources.kinds import Kind
 
 log = logging.getLogger(__name__)
 
-# The server filters: a finished run costs the operator neither an event nor memory.
-# The small fields of a spec that views read; the pod template is most of an object's memory.
-KEPT_OF_SPEC: Final = frozenset({"nodeName", "activeDeadlineSeconds", "suspend", "deploymentRef", "cancel"})
-KEPT_OF_ENV: Final = (ENV_ENTRYPOINT, ENV_CODE_DIR)
-UNFINISHED: Final = ",".join(f"status.phase!={phase}" for phase in sorted(TERMINAL_PHASES))
 USER_AGENT: Final = "levada-operator"
-Keep = Callable[[dict[str, Any]], dict[str, Any]]
 # kopf has run well for so long: its next failure is the first of a new series.
 STEADY_S: Final = 60.0
 
@@ -179,6 +171,8 @@ async def _start_when_elected(
         reflector.resume()
     for reflector in reflectors.values():
         await reflector.synced.wait()
+    for name, reflector in reflectors.items():
+        await _insist(f"looking for ended {name}", reflector.look_back)
     await _list_definitions(controller)
     controller.start()
     _calm_collector()
@@ -213,69 +207,22 @@ def _calm_collector() -> None:
 
 
 async def _list_definitions(controller: Controller) -> None:
-    """Read the few kinds from the API server, which may be away, or not have the CRDs yet: insist."""
     for kind in WATCHED:
-        delay_s = 0.5
-        while True:
-            try:
-                await controller.definitions.list_all(kind, controller.settings.namespaces)
-                break
-            except KubeError as error:
-                log.warning("listing %s: %s; again in %.1f s", kind.plural, error, delay_s)
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, 15.0)
-
-
-def make_reflectors(controller: Controller) -> dict[str, Reflector]:
-    """One per kind and namespace, by a name for metrics and logs."""
-    settings = controller.settings
-    feeds: tuple[tuple[Kind, Callable[[str, Any], None], str | None, str | None, Keep], ...] = (
-        (FLOW_RUNS, controller.on_run, None, UNFINISHED, without_rows),
-        (JOBS, controller.on_job, LABEL_RUN, None, without_spec),
-        (PODS, controller.on_pod, LABEL_RUN, None, without_spec),
-    )
-    return {
-        f"{kind.plural}/{namespace}" if namespace else kind.plural: Reflector(
-            controller.client,
-            kind,
-            namespace,
-            on_change=on_change,
-            label_selector=label_selector,
-            field_selector=field_selector,
-            resync_seconds=settings.relist_s,
-            keep=keep,
-            wanted=lambda item: controller.serves(item["metadata"]["namespace"]),
-            held=settings.election is not None,
+        await _insist(
+            f"listing {kind.plural}", partial(controller.definitions.list_all, kind, controller.settings.namespaces)
         )
-        for kind, on_change, label_selector, field_selector, keep in feeds
-        for namespace in settings.namespaces or (None,)
-    }
 
 
-def without_rows(item: dict[str, Any]) -> dict[str, Any]:
-    """What a reflector keeps of a FlowRun: all that a view reads, for a standby that comes to lead. The rows of its tasks may be large."""
-    return {**item, "status": {name: value for name, value in (item.get("status") or {}).items() if name != "tasks"}}
-
-
-def without_spec(item: dict[str, Any]) -> dict[str, Any]:
-    """What a reflector keeps of a Job or pod: all that a view reads, for a standby that comes to lead.
-
-    A finished run's Job and pod stay in the cluster until the run is deleted, so what is kept of them adds up.
-    """
-    metadata = {name: value for name, value in item["metadata"].items() if name != "annotations"}
-    annotations = {k: v for k, v in (item["metadata"].get("annotations") or {}).items() if k == ANNOTATION_RUN_UID}
-    spec = {name: value for name, value in (item.get("spec") or {}).items() if name in KEPT_OF_SPEC}
-    status = item.get("status") or {}
-    if "template" in (item.get("spec") or {}) and not status.get("succeeded"):
-        spec["template"] = _told_in(item["spec"])  # the next attempt may need it; after a success none comes
-    return {"metadata": metadata | {"annotations": annotations}, "spec": spec, "status": status}
-
-
-def _told_in(spec: Any) -> dict[str, Any]:
-    """Of a Job's pod template, where the code is: it is the same for all runs of a Flow, so one copy of the text will do."""
-    told = job_env(spec)
-    env = [{"name": name, "value": sys.intern(str(told[name]))} for name in KEPT_OF_ENV if name in told]
-    return {"spec": {"containers": [{"name": CONTAINER_NAME, "env": env}]}}
+async def _insist(what: str, read: Callable[[], Awaitable[None]]) -> None:
+    """Read from the API server, which may be away, or not have the CRDs yet."""
+    delay_s = 0.5
+    while True:
+        try:
+            return await read()
+        except KubeError as error:
+            log.warning("%s: %s; again in %.1f s", what, error, delay_s)
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, 15.0)
 
 
 # --- kopf --------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import contextlib
 import pytest
 from aiohttp import web
 
-from levada.kube import Reflector
+from levada.kube import Reflector, Unfinished
 from levada.kube import reflector as reflector_module
 from levada.resources.kinds import PODS
 
@@ -279,3 +279,71 @@ async def test_a_list_whose_place_was_forgotten_is_read_again(api, client, scrip
     api.on("GET", PATH, first, expired, listing(30, ("a", 1), ("b", 2)), scripted.streamed(hold=True))
     async with running(Reflector(client, PODS, on_change=recorder)):
         assert await recorder.until(2) == [("ADDED", "a", "1"), ("ADDED", "b", "2")]
+
+
+# --- what has come to its end ------------------------------------------------------------------------------------------
+
+
+def over(item):
+    return item["metadata"].get("labels", {}).get("over") == "yes"
+
+
+OPEN_ONLY = Unfinished("status.phase!=Over", over)
+OVER = {"labels": {"over": "yes"}}
+
+
+async def test_the_end_is_told_by_the_watch_and_what_is_over_is_in_no_list(api, client, scripted):
+    recorder = Recorder()
+    watch = scripted.streamed(
+        change(scripted, "MODIFIED", "a", 11, **OVER), change(scripted, "MODIFIED", "a", 12, **OVER),
+        change(scripted, "DELETED", "a", 13, **OVER), hold=True,
+    )  # fmt: skip
+    api.on("GET", PATH, listing(10, ("a", 5)), watch)
+    reflector = Reflector(client, PODS, on_change=recorder, field_selector="spec.nodeName=n", unfinished=OPEN_ONLY)
+    async with running(reflector):
+        changes = await recorder.until(4)
+    assert [version for _, _, version in changes] == ["5", "11", "12", "13"]
+    assert changes[-1][0] == "DELETED"
+    selectors = [seen.query["fieldSelector"] for seen in api.seen]
+    assert selectors == ["spec.nodeName=n,status.phase!=Over", "spec.nodeName=n"]
+
+
+async def test_what_is_not_listed_any_more_is_over_or_gone(api, client, scripted):
+    """Only a read can tell, and only what ended while the watch was broken needs one."""
+    recorder = Recorder()
+    api.on(
+        "GET", PATH,
+        listing(10, ("ended", 5), ("gone", 6), ("stays", 7)), scripted.streamed(scripted.gone_line()),
+        listing(20, ("stays", 7)), scripted.streamed(scripted.gone_line()),
+        listing(30, ("stays", 7)), scripted.streamed(hold=True),
+    )  # fmt: skip
+    api.on("GET", "/api/v1/namespaces/home/pods/ended", listing(20, ("ended", 15), **OVER)["items"][0])
+    api.on("GET", "/api/v1/namespaces/home/pods/gone", (404, {"reason": "NotFound"}))
+    reflector = Reflector(client, PODS, on_change=recorder, unfinished=OPEN_ONLY)
+    async with running(reflector):
+        changes = await recorder.until(5)
+    assert set(changes[3:]) == {("MODIFIED", "ended", "15"), ("DELETED", "gone", "6")}
+    assert len([seen for seen in api.seen if seen.path != PATH]) == 2
+
+
+async def test_who_waits_for_an_end_that_nobody_saw_is_told(api, client, scripted):
+    """The whole life of an object may have passed while the watch was broken, or before the start."""
+    recorder, lacking = Recorder(), []
+
+    def waited_for(known):
+        names = {item["metadata"]["name"] for item in known}
+        return [f"run in ({name})" for name in lacking if name not in names]
+
+    api.on("GET", PATH, listing(10, ("a", 5)), listing(20, ("b", 9), **OVER))
+    api.on("WATCH", PATH, scripted.streamed(hold=True))
+    reflector = Reflector(
+        client, PODS, on_change=recorder, label_selector="run", unfinished=OPEN_ONLY._replace(waited_for=waited_for)
+    )
+    async with running(reflector):
+        await asyncio.wait_for(reflector.synced.wait(), 5)
+        lacking[:] = ["a", "b"]
+        await reflector.look_back()
+    assert recorder.changes == [("ADDED", "a", "5"), ("ADDED", "b", "9")]
+    asked = next(seen.query for seen in api.seen if seen.query["labelSelector"] != "run")
+    assert asked["labelSelector"] == "run in (b)"
+    assert "fieldSelector" not in asked

@@ -47,11 +47,15 @@ async def test_listeners_are_told_of_every_news_of_a_run_and_of_its_end():
     controller.on_run("ADDED", body)
     controller.on_run("MODIFIED", body)  # no news
     ended = {"phase": "Cancelled", "reason": "Cancelled", "completionTime": stamp(T0)}
-    cluster.patch(FLOW_RUNS, "r", {"status": ended})
-    controller.on_run("DELETED", body)  # it left the watch, which shows unfinished runs only
+    body = cluster.patch(FLOW_RUNS, "r", {"status": ended})
+    controller.on_run("MODIFIED", body)
     await controller.reconcile(Work(RUN, KEY))
 
     assert told == [(None, ""), ("", "Cancelled"), ("Cancelled", None)]
+    controller.on_run("MODIFIED", cluster.patch(FLOW_RUNS, "r", {"status": {"notified": True}}))
+    controller.on_run("DELETED", body)
+    assert len(told) == 3, "what is over and forgotten stays so"
+    assert len(controller.store.runs) == 0
     controller.queue.close()
 
 

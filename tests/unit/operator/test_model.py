@@ -5,6 +5,7 @@ The real controller, store and decisions against a cluster in memory. Hypothesis
 
 import asyncio
 import os
+import re
 from collections import Counter
 from collections.abc import Hashable
 from datetime import timedelta
@@ -16,9 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from levada.decide.facts import RetryPolicy
 from levada.kube import Invalid, KubeError
 from levada.operator.controller import RUN, Controller, Work
+from levada.operator.feeds import runs_without
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
 from levada.resources.kinds import FLOW_RUNS, JOBS, PODS
+from levada.resources.names import LABEL_RUN
 from levada.resources.phases import is_terminal
 from support.facts import SETTINGS, T0, a_deployment, a_flow, a_queue
 from support.fake_cluster import FakeCluster, OperatorKilled
@@ -26,6 +29,7 @@ from support.fake_cluster import FakeCluster, OperatorKilled
 KINDS = (FLOW_RUNS, JOBS, PODS)
 FAULTS = ("lost before", "lost after", "error", "killed before", "killed after")
 LIMIT = 2
+RUN_NAME = re.compile(r"\br\d+\b")
 WATCHES = {FLOW_RUNS: "on_run", JOBS: "on_job", PODS: "on_pod"}
 
 
@@ -122,6 +126,11 @@ class Model(RuleBasedStateMachine):
             self.cluster.streams[kind].clear()
             for item in self.cluster.listed(kind):
                 getattr(controller, WATCHES[kind])("ADDED", item)
+        for kind in (JOBS, PODS):
+            for selector in runs_without(controller.store, None, self.cluster.listed(kind)):
+                for item in self.cluster.all_of(kind):
+                    if item["metadata"]["labels"][LABEL_RUN] in RUN_NAME.findall(selector):
+                        getattr(controller, WATCHES[kind])("ADDED", item)
         controller.start()
         self.controller = controller
 
