@@ -286,7 +286,12 @@ class Keeper:
         rest = self._backlog.rest()
         if not rest:
             return
-        grace = float(os.environ.get("LEVADA_GRACE_SECONDS") or 30)
+        from levada.runner.settings import SettingsError, spread_order
+
+        env = dict(os.environ)
+        with contextlib.suppress(SettingsError):  # the child has told it
+            spread_order(env)
+        grace = float(env.get("LEVADA_GRACE_SECONDS") or 30)
         told = self._told_at
         left = _SALVAGE_SECONDS if told is None else min(_SALVAGE_SECONDS, told + grace - 1 - time.monotonic())
         if left <= 0:
@@ -295,7 +300,7 @@ class Keeper:
 
         from levada.runner.archiving import salvage
 
-        thread = threading.Thread(target=salvage, args=(os.environ, self._backlog.offset, rest), daemon=True)
+        thread = threading.Thread(target=salvage, args=(env, self._backlog.offset, rest), daemon=True)
         thread.start()
         thread.join(left)
 

@@ -37,6 +37,12 @@ def fake(identity: Path) -> Iterator[FakeApi]:
     api.down()
 
 
+ORDER = (
+    "LEVADA_RUN", "LEVADA_RUN_UID", "LEVADA_NAMESPACE", "LEVADA_ATTEMPT", "LEVADA_RETRIES_LEFT", "LEVADA_GRACE_SECONDS",
+    "LEVADA_DEPLOYMENT", "LEVADA_ENTRYPOINT", "LEVADA_CREATED_AT", "LEVADA_RESULTS_KEY", "LEVADA_GOES_ON",
+)  # fmt: skip
+
+
 @pytest.fixture
 def start(fake: FakeApi, identity: Path, tmp_path: Path) -> Iterator[Callable[..., Runner]]:
     """Start a runner on the text of a flow file. Keyword arguments in capitals are environment variables."""
@@ -66,6 +72,8 @@ def start(fake: FakeApi, identity: Path, tmp_path: Path) -> Iterator[Callable[..
             "KUBERNETES_SERVICE_PORT": str(fake.port),
             **env,
         }
+        # In one variable, as the operator writes them.
+        variables["LEVADA_ORDER"] = json.dumps({name: variables.pop(name) for name in ORDER if name in variables})
         process = subprocess.Popen(
             [sys.executable, "-m", "levada.runner"],
             env=variables,
