@@ -5,6 +5,7 @@ What it keeps of the real one: optimistic concurrency, uid preconditions, status
 What it leaves out: admission, quotas, garbage collection in steps, latency.
 """
 
+import contextlib
 import itertools
 import pickle
 from collections import defaultdict, deque
@@ -68,7 +69,7 @@ class FakeCluster:
         self.objects: dict[tuple[Kind, str], Object] = {}
         self.streams: dict[Kind, deque[tuple[str, Object]]] = defaultdict(deque)
         self.jobs_created: list[tuple[str, str]] = []  # uid of the run, name of the Job
-        self.runs_made: list[str] = []  # uids
+        self.runs_made: list[Object] = []  # each FlowRun as it was created
         self.pods_started: list[str] = []
         self.faults: deque[str] = deque()  # of the next writes of the operator
         self.read_faults: deque[str] = deque()  # of its next reads
@@ -93,7 +94,7 @@ class FakeCluster:
         }  # fmt: skip
         self.objects[kind, name] = made
         if kind == FLOW_RUNS:
-            self.runs_made.append(meta["uid"])
+            self.runs_made.append(made)
         if kind == JOBS:
             self.jobs_created.append((meta["ownerReferences"][0]["uid"], name))
         self._tell(kind, "ADDED", made, None)
@@ -152,10 +153,8 @@ class FakeCluster:
         """What dead operators have sent. It is answered to nobody."""
         sent, self.late = self.late, []
         for commit in sent:
-            try:
+            with contextlib.suppress(KubeError):
                 commit()
-            except KubeError:
-                pass
 
     def _tell(self, kind: Kind, change: str, new: Object, old: Object | None) -> None:
         self.commits += 1
@@ -319,9 +318,7 @@ class FakeClient:
             return [run for run in self._cluster.all(kind) if run["spec"]["deploymentRef"]["name"] == wanted], "0"
         return self._cluster.listed(kind), "0"
 
-    async def pages(
-        self, kind: Kind, namespace: str | None = None, **_: Any
-    ) -> AsyncIterator[tuple[Objects, str]]:
+    async def pages(self, kind: Kind, namespace: str | None = None, **_: Any) -> AsyncIterator[tuple[Objects, str]]:
         yield self._cluster.listed(kind), "0"
 
     async def create(self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:

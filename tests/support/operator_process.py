@@ -69,7 +69,12 @@ class OperatorProcess:
     """It knows what it lists when it starts, and nothing else. The Flow is there and judged; all else is in the cluster."""
 
     def __init__(
-        self, cluster: FakeCluster, loop: asyncio.AbstractEventLoop, *, client: FakeClient | None = None, **settings: Any
+        self,
+        cluster: FakeCluster,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        client: FakeClient | None = None,
+        **settings: Any,
     ) -> None:
         self.cluster, self.client, self._loop = cluster, client or FakeClient(cluster), loop
         self.controller = Controller(

@@ -140,6 +140,14 @@ class Reflector:
         """Forget what is not wanted any more, without a word: it has not been deleted."""
         self._known = {key: item for key, item in self._known.items() if self._wanted(item)}
 
+    def note(self, item: Object) -> None:
+        """We have made this object ourselves. No news to report; but if the next list lacks it, it has been deleted.
+
+        A watch that breaks at once, and for long enough, tells neither that it came nor that it went.
+        """
+        if self._wanted(item) and not (self._unfinished is not None and self._unfinished.is_over(item)):
+            self._known.setdefault(_key(item), self._keep(item))
+
     async def run(self) -> None:
         """List and watch for ever. Only cancellation ends it."""
         failures = 0

@@ -37,6 +37,8 @@ class Answers:
 
     run: RunView | None = None
     jobs: tuple[JobView, ...] = ()
+    gone: tuple[str, ...] = ()  # names of Jobs that are not there any more
+    made: Object | None = None  # the Job that has been created, as it is
     others: tuple[RunView, ...] = ()
     created: bool = False
 
@@ -49,12 +51,15 @@ async def apply_run(client: Client, run: RunView, plan: Plan, answers: Answers, 
         )
         answers.run = run_view(body)
     if plan.create_job is not None:
-        answers.jobs += (await _create_job(client, run, plan.create_job),)
+        answers.made = await _create_job(client, run, plan.create_job)
+        answers.jobs += (job_view(answers.made),)
         answers.created = True
     for name in plan.stop_jobs:
         stopped = await _stop_job(client, run, name)
         if stopped is not None:
             answers.jobs += (stopped,)
+        else:
+            answers.gone += (name,)
     for other in plan.cancel_runs:
         cancelled = await _cancel_run(client, run, other, now=now)
         if cancelled is not None:
@@ -73,21 +78,21 @@ async def patch_status(
     return await client.patch(kind, name, body, namespace, subresource="status", field_manager=FIELD_MANAGER_OPERATOR)
 
 
-async def _create_job(client: Client, run: RunView, manifest: Mapping[str, Any]) -> JobView:
+async def _create_job(client: Client, run: RunView, manifest: Mapping[str, Any]) -> Object:
     """Create the Job; one that is there already and belongs to the run is what was wanted.
 
     Raises:
         JobRefusedError: it will not be created as it is, or another owner has the name.
     """
     try:
-        return job_view(await client.create(JOBS, dict(manifest), run.namespace))
+        return await client.create(JOBS, dict(manifest), run.namespace)
     except AlreadyExists:
         found = await client.get(JOBS, manifest["metadata"]["name"], run.namespace)
         if controller_uid(found) != run.uid:
             name = manifest["metadata"]["name"]
             taken = ApiError(409, "JobNameTaken", f"Job {name!r} belongs to somebody else: it must go first.")
             raise JobRefusedError(taken) from None
-        return job_view(found)
+        return found
     except (Conflict, ServerError):
         raise
     except ApiError as error:

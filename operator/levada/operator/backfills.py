@@ -112,7 +112,7 @@ class Backfills:
             except Invalid as refusal:
                 answers[name] = Answer("Refused", message=refusal.message)
             else:
-                self._c.take_run(run_view(body))
+                self._c.take_made(body)
                 answers[name] = Answer("Ours")
         return answers
 

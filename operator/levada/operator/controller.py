@@ -33,7 +33,7 @@ from levada.operator.slots import Slots
 from levada.operator.storages import Storages
 from levada.operator.store import Key, Store
 from levada.operator.workqueue import WorkQueue
-from levada.resources.kinds import FLOW_RUNS, WORK_QUEUES
+from levada.resources.kinds import FLOW_RUNS, JOBS, WORK_QUEUES, Kind
 from levada.resources.phases import RunPhase, is_terminal
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ class Controller:
         self.herald = Herald(client, self.metrics, now)
         self.started = False
         self.serves: Callable[[str], bool] = lambda namespace: True  # of other namespaces nothing is taken in
+        # Told of what we have made ourselves, so that a list that lacks it tells that it has been deleted.
+        self.on_made: Callable[[Kind, Object], None] = lambda kind, body: None
         self.joining: set[str] = set()  # namespaces that are served, and have not been listed completely yet
         # Who looks at which kind. A kind with a module of its own registers itself here.
         self.reconcilers: dict[str, Reconcile] = {RUN: self._reconcile_run}
@@ -150,6 +152,11 @@ class Controller:
                 known = None
             self._tell(known, view)
         self.wake_startable()
+
+    def take_made(self, body: Object) -> None:
+        """Put a run into the store that we have created."""
+        self.on_made(FLOW_RUNS, body)
+        self.take_run(run_view(body))
 
     def _tell(self, before: RunView | None, after: RunView | None) -> None:
         for listener in self.run_listeners:
@@ -347,11 +354,11 @@ class Controller:
         try:
             await apply_run(self.client, run, plan, answers, now=now)
         except JobRefusedError as refusal:
-            self._take(answers)
+            self._take(key, answers)
             await self._job_refused(key, refusal)
         except (ApiError, ConnectionLost) as error:
             # Somebody else was faster, or the answer is lost: decide again, from what there is then.
-            self._take(answers)
+            self._take(key, answers)
             self._stale.add(key)
             if isinstance(error, Conflict | Invalid | NotFound) and self.store.line.is_claimed(key):
                 # Certainly not written. Otherwise the place stays claimed until a read has told.
@@ -359,16 +366,21 @@ class Controller:
                 self.wake_startable()
             raise
         else:
-            self._take(answers)
+            self._take(key, answers)
             self.herald.tell(about_run(run), plan.events)
             if answers.created and run.attempt == 0:
                 self.metrics.start_latency.observe(max(0.0, (self.now() - run.due_at).total_seconds()))
 
-    def _take(self, answers: Answers) -> None:
+    def _take(self, key: Key, answers: Answers) -> None:
         """Our own writes are news like any other, only sooner."""
+        if answers.made is not None:
+            self.on_made(JOBS, answers.made)
         for job in answers.jobs:
             if self.serves(job.namespace):
                 self.store.put_job(job)
+        for name in answers.gone:
+            if self.store.forget_job(key, name):
+                self.enqueue(RUN, key)
         for other in answers.others:
             self.take_run(other)
         if answers.run is not None:

@@ -51,7 +51,7 @@ class Feed(NamedTuple):
 def make_reflectors(controller: Controller) -> dict[str, Reflector]:
     """One per kind and namespace, by a name for metrics and logs."""
     settings = controller.settings
-    return {
+    reflectors = {
         f"{feed.kind.plural}/{namespace}" if namespace else feed.kind.plural: Reflector(
             controller.client,
             feed.kind,
@@ -67,6 +67,13 @@ def make_reflectors(controller: Controller) -> dict[str, Reflector]:
         for namespace in settings.namespaces or (None,)
         for feed in _feeds(controller, namespace)
     }
+
+    def on_made(kind: Kind, body: Mapping[str, Any]) -> None:
+        name = f"{kind.plural}/{body['metadata']['namespace']}" if settings.namespaces else kind.plural
+        reflectors[name].note(dict(body))
+
+    controller.on_made = on_made
+    return reflectors
 
 
 def _feeds(controller: Controller, namespace: str | None) -> Iterable[Feed]:

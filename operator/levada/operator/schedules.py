@@ -114,7 +114,7 @@ class Schedules:
             lag_s = (self._c.now() - plan.due).total_seconds()
             if lag_s <= ON_TIME_S:
                 self._c.metrics.schedule_lag.observe(max(0.0, lag_s))
-        self._c.take_run(run_view(body))
+        self._c.take_made(body)
         return None
 
     async def _look_up(self, schedule: ScheduleView, name: str) -> Answer:

@@ -180,6 +180,11 @@ class Store:
             if known is None or known.uid != job.owner_uid:
                 self._jobs_seen.pop(job.owner_uid, None)
 
+    def forget_job(self, key: Key, name: str) -> bool:
+        """A Job of a run is not there any more, and no watch has told. Returns whether it was known."""
+        known = self.jobs.get(key, {}).get(name)
+        return known is not None and self.remove_job(known)
+
     def put_pod(self, view: PodView) -> bool:
         """Take a pod in; a pod that is gone stays with what was last seen of it, until its run is forgotten."""
         pods = self.pods.setdefault(Key(view.namespace, view.run), {})

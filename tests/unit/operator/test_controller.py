@@ -1,13 +1,18 @@
 """What the controller keeps and lets go, in the orders of events that once went wrong."""
 
+import asyncio
+
+import pytest
+
 from levada.decide.times import stamp
 from levada.operator.controller import RUN, Controller, Work
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
 from levada.resources import names
-from levada.resources.kinds import FLOW_RUNS, JOBS
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, JOBS
 from support.facts import SETTINGS, T0
 from support.fake_cluster import FakeCluster
+from support.operator_process import OperatorProcess
 
 KEY = Key("ns", "r")
 
@@ -99,3 +104,35 @@ async def test_nothing_is_kept_of_the_jobs_of_history():
     assert controller.store.jobs == {}
     assert dict(controller.store._jobs_seen) == {}
     controller.queue.close()
+
+
+@pytest.fixture
+def with_an_unseen_job():
+    """The operator has made a Job, and its watch is cut before it has told of it. Then somebody deletes the Job."""
+    loop, cluster = asyncio.new_event_loop(), FakeCluster(T0)
+    cluster.create(DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": {"flowRef": {"name": "f"}}})
+    cluster.create(FLOW_RUNS, {"metadata": {"name": "r"}, "spec": {"deploymentRef": {"name": "d"}}})
+    process = OperatorProcess(cluster, loop)
+    process.settle()
+    cluster.delete(JOBS, "r-1")
+    yield process
+    loop.close()
+
+
+def test_a_list_tells_that_a_job_has_gone_of_which_no_watch_has_told(with_an_unseen_job):
+    """Found by the model: the list was compared with what watches had told only, so the Job was waited for."""
+    process = with_an_unseen_job
+    process.list(JOBS)
+    process.settle()
+    status = process.cluster.get(FLOW_RUNS, "r")["status"]
+    assert (status["phase"], status["attempts"][0]["reason"]) == ("Retrying", "JobDeleted")
+    assert KEY not in process.store.jobs
+
+
+def test_to_stop_a_job_that_has_gone_is_to_forget_it(with_an_unseen_job):
+    """Found by the model: the Job was stopped again and again, a write each time, and its run never came to its end."""
+    process = with_an_unseen_job
+    process.hear(FLOW_RUNS, "MODIFIED", process.cluster.patch(FLOW_RUNS, "r", {"spec": {"cancel": True}}))
+    process.settle()
+    assert process.cluster.get(FLOW_RUNS, "r")["status"]["phase"] == "Cancelled"
+    assert KEY not in process.store.jobs

@@ -65,9 +65,7 @@ class Admission(OperatorModel):
         queue=st.sampled_from(("default", "other")), priority=st.sampled_from((0, 3)),
     )  # fmt: skip
     def user_edits_a_deployment(self, name, limit, policy, queue, priority):
-        self.edit(
-            DEPLOYMENTS, name, concurrency={"limit": limit, "policy": policy}, workQueue=queue, priority=priority
-        )
+        self.edit(DEPLOYMENTS, name, concurrency={"limit": limit, "policy": policy}, workQueue=queue, priority=priority)
 
     @rule(name=st.sampled_from(NAMES), paused=st.booleans())
     def user_pauses_a_deployment(self, name, paused):
@@ -98,7 +96,7 @@ class Admission(OperatorModel):
         if kind != FLOW_RUNS or old is None:
             return
         deployment, queue = new["spec"]["deploymentRef"]["name"], (new.get("status") or {}).get("queue")
-        if phase_of(new) == "Skipped" != phase_of(old) and not self.others_hold(new, deployment):
+        if phase_of(new) == "Skipped" != phase_of(old) and not self.others_want_it(new, deployment):
             self.turned_away.append(f"{new['metadata']['name']} was skipped, though nobody was in its way")
         if not holds_a_place(new) or holds_a_place(old):
             return
@@ -118,9 +116,10 @@ class Admission(OperatorModel):
                 names = [run["metadata"]["name"] for run in found]
                 self.exceeded.append(f"{what} has {limit} places, and {names} have been let in")
 
-    def others_hold(self, run, deployment):
+    def others_want_it(self, run, deployment):
+        """One that waits may come first by its priority, and have the place before this one."""
         return any(
-            holds_a_place(other) and other["spec"]["deploymentRef"]["name"] == deployment
+            not is_over(other) and other["spec"]["deploymentRef"]["name"] == deployment
             for other in self.runs().values()
             if other["metadata"]["uid"] != run["metadata"]["uid"]
         )
