@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings, target
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from levada.resources.kinds import BACKFILLS, FLOW_RUNS, JOBS, PODS, SCHEDULES, WORK_QUEUES, Kind
+from levada.resources.kinds import BACKFILLS, CONCURRENCY_LIMITS, FLOW_RUNS, JOBS, PODS, SCHEDULES, WORK_QUEUES, Kind
 from levada.resources.phases import is_terminal
 from support.facts import SETTINGS, T0
 from support.fake_cluster import DEATHS, LOSSES, REFUSALS, FakeCluster, OperatorKilled
@@ -22,7 +22,7 @@ from support.operator_process import KINDS, OperatorProcess, would_write
 
 READ_FAULTS = ("stale", "lost", "throttled")
 # What is put off on purpose, so that many changes are one write. Until then a fresh operator knows better.
-COALESCED = {WORK_QUEUES.kind, BACKFILLS.kind, SCHEDULES.kind}
+COALESCED = {WORK_QUEUES.kind, BACKFILLS.kind, SCHEDULES.kind, CONCURRENCY_LIMITS.kind}
 COALESCED_FOR = timedelta(seconds=10)
 # A run's end and what it waits for; an attempt's start, its Job, its end and its stop; what somebody wants, and a fault, may cost a few more.
 WRITES_A_RUN, WRITES_AN_ATTEMPT, WRITES_ASKED, WRITES_A_FAULT = 2, 3, 1, 1
