@@ -1,7 +1,7 @@
 """A cluster in memory for the model test of the operator: an API server with versions and faults, a Job controller, kubelets, runners.
 
-What it keeps of the real one: optimistic concurrency, uid preconditions, status transitions of a FlowRun, field-selected watch
-(a run that ends leaves it as DELETED with its old content), one ordered event stream per kind and none across kinds.
+What it keeps of the real one: optimistic concurrency, uid preconditions, status transitions of a FlowRun, lists without what is
+over and watches that tell everything, one ordered event stream per kind and none across kinds.
 What it leaves out: admission, quotas, garbage collection in steps, latency.
 """
 
@@ -25,6 +25,7 @@ from levada.kube import (
     ServerError,
     TooManyRequests,
 )
+from levada.operator.feeds import pod_is_over, run_is_over
 from levada.resources import names
 from levada.resources.kinds import EVENTS, FLOW_RUNS, JOBS, LEVADA_KINDS, PODS, Kind
 from levada.resources.phases import is_terminal, may_become
@@ -37,6 +38,13 @@ REFUSALS = ("lost before", "error", "throttled", "conflict")
 LOSSES = ("lost after", "error after")
 DEATHS = ("killed before", "killed after")
 LATE = "late"
+
+
+def _succeeded(job: Object) -> bool:
+    return any(each["type"] == "Complete" for each in (job.get("status") or {}).get("conditions") or ())
+
+
+LEFT_OUT = {FLOW_RUNS: run_is_over, JOBS: _succeeded, PODS: pod_is_over}
 
 
 class OperatorKilled(BaseException):
@@ -97,7 +105,7 @@ class FakeCluster:
             self.runs_made.append(made)
         if kind == JOBS:
             self.jobs_created.append((meta["ownerReferences"][0]["uid"], name))
-        self._tell(kind, "ADDED", made, None)
+        self._tell(kind, "ADDED", made)
         return clone(made)
 
     def get(self, kind: Kind, name: str) -> Object:
@@ -121,7 +129,7 @@ class FakeCluster:
         new["metadata"]["resourceVersion"] = str(next(self._versions))
         self.older[kind, name] = old
         self.objects[kind, name] = new
-        self._tell(kind, "MODIFIED", new, old)
+        self._tell(kind, "MODIFIED", new)
         return clone(new)
 
     def edit(self, kind: Kind, name: str, **spec: Any) -> Object:
@@ -136,7 +144,7 @@ class FakeCluster:
         self.older.pop((kind, name), None)
         gone = clone(old)
         gone["metadata"]["resourceVersion"] = str(next(self._versions))
-        self._tell(kind, "DELETED", gone, old)
+        self._tell(kind, "DELETED", gone)
         if kind in {FLOW_RUNS, JOBS}:
             for owned, child in [key for key, item in self.objects.items() if _owned_by(item, old["metadata"]["uid"])]:
                 self.delete(owned, child)
@@ -145,9 +153,8 @@ class FakeCluster:
         return [clone(item) for (of, _), item in self.objects.items() if of == kind]
 
     def listed(self, kind: Kind) -> Objects:
-        """What the operator's watch covers."""
-        found = self.all(kind)
-        return [item for item in found if kind != FLOW_RUNS or not is_terminal((item.get("status") or {}).get("phase"))]
+        """What the operator's lists bring: a Job can only be selected by its success."""
+        return [item for item in self.all(kind) if not LEFT_OUT.get(kind, bool)(item)]
 
     def late_writes_arrive(self) -> None:
         """What dead operators have sent. It is answered to nobody."""
@@ -156,12 +163,8 @@ class FakeCluster:
             with contextlib.suppress(KubeError):
                 commit()
 
-    def _tell(self, kind: Kind, change: str, new: Object, old: Object | None) -> None:
+    def _tell(self, kind: Kind, change: str, new: Object) -> None:
         self.commits += 1
-        if kind == FLOW_RUNS and change == "MODIFIED" and is_terminal((new.get("status") or {}).get("phase")):
-            if is_terminal(((old or {}).get("status") or {}).get("phase")):
-                return
-            new, change = clone(old or {}) | {"metadata": clone(new["metadata"])}, "DELETED"
         self.streams[kind].append((change, clone(new)))
 
     # --- the Job controller -------------------------------------------------------------------------------------------
@@ -266,7 +269,7 @@ class FakeCluster:
         if "deletionTimestamp" not in pod["metadata"]:
             pod["metadata"]["deletionTimestamp"] = stamp(self.now + timedelta(seconds=30))
             pod["metadata"]["resourceVersion"] = str(next(self._versions))
-            self._tell(PODS, "MODIFIED", pod, None)
+            self._tell(PODS, "MODIFIED", pod)
 
     def remove_pod(self, name: str) -> None:
         """The kubelet ends what was asked to end."""
@@ -311,15 +314,27 @@ class FakeClient:
         return clone(self._cluster.older.get((kind, name), found)) if fault == "stale" else found
 
     async def list(
-        self, kind: Kind, namespace: str | None = None, *, field_selector: str | None = None, **_: Any
+        self,
+        kind: Kind,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+        **_: Any,
     ) -> tuple[Objects, str]:
         if field_selector is not None and field_selector.startswith("spec.deploymentRef.name="):
             wanted = field_selector.partition("=")[2]
             return [run for run in self._cluster.all(kind) if run["spec"]["deploymentRef"]["name"] == wanted], "0"
-        return self._cluster.listed(kind), "0"
+        found = self._cluster.listed(kind) if field_selector is not None else self._cluster.all(kind)
+        if label_selector is not None and " in " in label_selector:
+            runs = label_selector.partition(" in (")[2].rstrip(")").split(",")
+            found = [item for item in found if item["metadata"]["labels"][names.LABEL_RUN] in runs]
+        return found, "0"
 
-    async def pages(self, kind: Kind, namespace: str | None = None, **_: Any) -> AsyncIterator[tuple[Objects, str]]:
-        yield self._cluster.listed(kind), "0"
+    async def pages(
+        self, kind: Kind, namespace: str | None = None, *, limit: int = 0, **selectors: Any
+    ) -> AsyncIterator[tuple[Objects, str]]:
+        yield await self.list(kind, namespace, **selectors)
 
     async def create(self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         return self._write(kind, body["metadata"]["name"], lambda: self._cluster.create(kind, body), body=body)

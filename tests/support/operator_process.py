@@ -10,9 +10,9 @@ from levada.kube import Invalid, KubeError
 from levada.kube.watch import WatchEvent
 from levada.operator.controller import Controller, Work
 from levada.operator.definitions import WATCHED
+from levada.operator.feeds import make_reflectors
 from levada.operator.metrics import Metrics
 from levada.operator.settings import OperatorSettings
-from levada.operator.shell import make_reflectors
 from levada.operator.store import Key
 from levada.resources.kinds import FLOW_RUNS, FLOWS, JOBS, PODS, Kind
 from support.facts import SETTINGS, a_flow
@@ -86,7 +86,11 @@ class OperatorProcess:
         self.reflectors = make_reflectors(self.controller)
         self.illegal: list[KubeError] = []
         self.unsure: set[Hashable] = set()  # work that has failed, and is to be tried again
-        for kind in KINDS:
+        for kind in MASSES:
+            self.list(kind)
+        for reflector in self.reflectors.values():
+            self._loop.run_until_complete(reflector.look_back())
+        for kind in DEFINITIONS:
             self.list(kind)
         self.controller.start()
 
