@@ -291,6 +291,8 @@ def _check_run(old: Object, new: Object) -> None:
         before.get(key) != after.get(key) for key in ("reason", "completionTime")
     ):
         raise Invalid(422, "Invalid", "terminal is final")
+    if any("limit" not in entry for entry in (after.get("slots") or {}).values()):
+        raise Invalid(422, "Invalid", "slots need a limit")
     if after.get("attempt", 0) < before.get("attempt", 0):
         raise Invalid(422, "Invalid", "attempt never goes down")
 

@@ -95,7 +95,8 @@ class Schedules:
                 uid=schedule.uid, resource_version=schedule.resource_version,
             )  # fmt: skip
             self._c.definitions.take(SCHEDULES, body)
-        self._settled[Key(schedule.namespace, schedule.name)] = schedule.uid
+        if plan.create_run is None:  # else there is a run now that is not on record
+            self._settled[Key(schedule.namespace, schedule.name)] = schedule.uid
         about = About(SCHEDULES, schedule.namespace, schedule.name, schedule.uid)
         await write_events(self._c.client, about, plan.events, now=self._c.now())
         return None

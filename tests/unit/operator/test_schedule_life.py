@@ -122,6 +122,18 @@ async def test_suspended_ticks_are_recorded_as_one_entry():
     play.check_counts(play.reference(START, play.now))
 
 
+async def test_a_run_that_ends_before_it_is_on_record_is_no_skip():
+    """Found by the model: the schedule was suspended in the seconds between the run of a tick and its record, and the run was over by then."""
+    play = hourly()
+    play.start()
+    await play.live_until(START + HOUR)
+    assert (len(play.ticks_run()), play.status.get("started", 0)) == (1, 0)
+    play.end_runs()
+    play.edit(suspend=True)
+    await play.look()
+    assert (play.status["started"], play.status.get("skipped", 0)) == (1, 0)
+
+
 async def test_without_its_deployment_ticks_are_skipped_and_said_so():
     play = hourly()
     play.deployment = False
