@@ -16,7 +16,7 @@ from levada.decide.facts import LimitView, PodView, RunView, SlotView
 from levada.decide.plan import clip
 from levada.decide.readiness import Verdict, ready_patch
 from levada.decide.times import stamp
-from levada.resources.concurrencylimit import MAX_HOLDERS_SHOWN
+from levada.resources.names import MAX_HOLDERS_SHOWN
 from levada.resources.phases import RunPhase, is_terminal
 
 WAITING: Final = "Waiting"

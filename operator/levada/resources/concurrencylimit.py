@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from levada.resources.common import LevadaName, Model, Resource, Status, Time
-
-MAX_HOLDERS_SHOWN = 10
+from levada.resources.names import MAX_HOLDERS_SHOWN
 
 
 class ConcurrencyLimitSpec(Model):
