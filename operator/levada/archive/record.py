@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
+from levada.exceptions import LevadaError
+
 Json = dict[str, Any]
 
 FORMAT: Final = 1
@@ -16,7 +18,7 @@ Writer = Literal["runner", "operator"]
 _KEPT_METADATA: Final = ("name", "namespace", "uid", "creationTimestamp", "generation", "labels")
 
 
-class RecordError(ValueError):
+class RecordError(LevadaError):
     """These bytes are no record that this version can read."""
 
 

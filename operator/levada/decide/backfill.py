@@ -5,7 +5,8 @@ comes from its tick, so making it again after a crash meets it: `AlreadyExists` 
 first and put on record after: whatever was not put on record is found that way, never made twice.
 """
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
@@ -18,7 +19,7 @@ from levada.decide.plan import NORMAL, WARNING, ConditionSpec, EventSpec, clip
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.schedule_rule import Rule
 from levada.decide.templates import TemplateError, render
-from levada.decide.tick_run import parameters_at, run_name
+from levada.decide.tick_run import parameters_at, run_name, tick_of
 from levada.decide.times import stamp
 from levada.resources import names
 from levada.resources.kinds import FLOW_RUNS
@@ -153,7 +154,7 @@ def rule_of(facts: BackfillFacts) -> Rule:
     return replace(rule, start_time=stamp(facts.backfill.start_at), end_time=stamp(end))
 
 
-def _ticks(facts: BackfillFacts) -> list[datetime]:
+def _ticks(facts: BackfillFacts) -> tuple[datetime, ...]:
     return ticks_between(rule_of(facts), facts.backfill.start_at, facts.backfill.end_at, MAX_BACKFILL_TICKS)
 
 
@@ -163,7 +164,7 @@ def _make_plan(facts: BackfillFacts) -> BackfillPlan:
     verdict = judge(facts)
     if backfill.cancel:
         return _written(facts, READY, Fates(""), None, "Cancelled")
-    ticks = _ticks(facts) if verdict.ok else []
+    ticks = _ticks(facts) if verdict.ok else ()
     verdict = _too_much(facts, ticks) or verdict
     if not verdict.ok:
         return replace(_written(facts, verdict, None, None, "Pending"), requeue_after_s=PROBLEM_LOOK_S)
@@ -176,7 +177,7 @@ def _make_plan(facts: BackfillFacts) -> BackfillPlan:
     return replace(_written(facts, READY, fates, ticks, phase), requeue_after_s=0.0 if phase == "Running" else None)
 
 
-def _too_much(facts: BackfillFacts, ticks: list[datetime]) -> Verdict | None:
+def _too_much(facts: BackfillFacts, ticks: Sequence[datetime]) -> Verdict | None:
     """Why no plan can be made, though the order is a sensible one."""
     if len(ticks) > MAX_BACKFILL_TICKS:
         message = f"The window has more than {MAX_BACKFILL_TICKS} ticks: make several Backfills of shorter windows."
@@ -214,9 +215,8 @@ def _go_on(facts: BackfillFacts) -> BackfillPlan:
     ticks = _ticks(facts)
     fates = Fates(status["fates"])
     verdict = judge(facts)
-    own = [_own_name(facts, tick, fates[index]) for index, tick in enumerate(ticks)]
-    missing = _settle_active(facts, fates, own)
-    events = _take_answers(facts, fates, own)
+    missing = _settle_active(facts, fates, ticks)
+    events = _take_answers(facts, fates, ticks)
     if missing:
         return BackfillPlan(look_up=missing)
     if backfill.cancel:
@@ -237,11 +237,11 @@ def _go_on(facts: BackfillFacts) -> BackfillPlan:
     return replace(plan, create=create, cancel=cancel, events=(*plan.events, *events), requeue_after_s=again_s)
 
 
-def _settle_active(facts: BackfillFacts, fates: Fates, own: list[str]) -> tuple[str, ...]:
+def _settle_active(facts: BackfillFacts, fates: Fates, ticks: Sequence[datetime]) -> tuple[str, ...]:
     """Note the ends of runs that were under way; returns those of which nothing is known."""
     missing = []
     for index in fates.having(UNDER_WAY):
-        name = own[index]
+        name = _own_name(facts, ticks[index], fates[index])
         answer = facts.said_of(name)
         if answer is not None:
             ours = answer.kind == "Ours"
@@ -251,11 +251,13 @@ def _settle_active(facts: BackfillFacts, fates: Fates, own: list[str]) -> tuple[
     return tuple(missing)
 
 
-def _take_answers(facts: BackfillFacts, fates: Fates, own: list[str]) -> tuple[EventSpec, ...]:
+def _take_answers(facts: BackfillFacts, fates: Fates, ticks: Sequence[datetime]) -> tuple[EventSpec, ...]:
     """Put on record what became of the runs that were to be created."""
     events = []
-    for index in list(fates.waiting(reverse=False)):
-        name, repeat = own[index], fates[index] is Fate.REPEAT
+    for index in _talked_of(facts, ticks):
+        if fates[index] not in {Fate.WAITING, Fate.REPEAT}:
+            continue
+        name, repeat = _own_name(facts, ticks[index], fates[index]), fates[index] is Fate.REPEAT
         answer = facts.said_of(name)
         if answer is None:
             if name in facts.active:
@@ -271,6 +273,13 @@ def _take_answers(facts: BackfillFacts, fates: Fates, own: list[str]) -> tuple[E
     return tuple(events)
 
 
+def _talked_of(facts: BackfillFacts, ticks: Sequence[datetime]) -> list[int]:
+    """The ticks of whose runs something is known, in the order of time. Their names tell, so the thousands of others cost nothing."""
+    named = map(tick_of, {*facts.answers, *facts.ended, *facts.active})
+    found = {bisect_left(ticks, tick) for tick in named if tick is not None}
+    return sorted(index for index in found if index < len(ticks))
+
+
 def _phase(backfill: BackfillView, fates: Fates) -> str:
     counts = fates.counts()
     if fates.over:
@@ -283,7 +292,7 @@ def _phase(backfill: BackfillView, fates: Fates) -> str:
 
 
 def _written(
-    facts: BackfillFacts, verdict: Verdict, fates: Fates | None, ticks: list[datetime] | None, phase: str
+    facts: BackfillFacts, verdict: Verdict, fates: Fates | None, ticks: Sequence[datetime] | None, phase: str
 ) -> BackfillPlan:
     """The status, and the Event of an end."""
     backfill = facts.backfill

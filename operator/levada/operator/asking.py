@@ -4,7 +4,6 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from levada.archive.record import RecordError
 from levada.decide.facts import NodeView, RepeatedRun, RunFacts
 from levada.decide.plan import Ask
 from levada.decide.storages import is_allowed, storage_of_runs
@@ -46,7 +45,7 @@ async def _archived(storages: Storages, facts: RunFacts, name: str) -> RepeatedR
         return RepeatedRun(exists=False)
     try:
         record = await storages.call(url, partial(_newest_record, namespace=facts.run.namespace, name=name))
-    except (LevadaError, RecordError) as error:
+    except LevadaError as error:
         raise ConnectionLost(f"the archive {url} cannot be read: {error}") from error
     return RepeatedRun(exists=False) if record is None else repeated_run(record.run)
 

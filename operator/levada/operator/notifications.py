@@ -207,6 +207,8 @@ class Notifier:
                 self.looked_back = True
             except (ApiError, ConnectionLost) as error:
                 log.info("looking for runs whose end has not been told: %s", error)
+            except Exception:
+                log.exception("looking for runs whose end has not been told: unexpected; again in a while")
             await asyncio.sleep(self._c.settings.relist_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
 
     async def _look_back(self) -> None:

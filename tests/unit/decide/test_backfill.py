@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from levada.decide import backfill as backfill_module
 from levada.decide.backfill import Answer, BackfillFacts, Existing, decide_backfill
+from levada.decide.backfill_ticks import ticks_between
 from levada.decide.facts import BackfillView, ScheduleView
 from levada.decide.schedule_rule import Rule
 from levada.resources.phases import is_terminal
@@ -311,3 +313,20 @@ def test_whatever_crashes_each_tick_has_one_run_and_the_limit_holds(data, limit,
     assert sorted(shell.made) == [name(day) for day in range(5, 10)]
     assert shell.status["phase"] in {"Completed", "Failed"}
     assert shell.status["succeeded"] == sum(phase == "Completed" for phase in shell.runs.values())
+
+
+def test_a_look_at_ten_thousand_ticks_costs_what_is_new_about_them(monkeypatch):
+    """A look is taken in the loop that everybody's runs go through, several times a second."""
+    minutely = a_schedule(rule=Rule(cron="* * * * *"))
+    backfill = a_backfill(start_at=T0 - timedelta(minutes=9999), max_active=100)
+    plan = replace(backfill, status=dict(decide_backfill(facts(backfill, schedule=minutely, existing={})).status))
+    assert plan.status["total"] == 10_000
+    first = decide_backfill(facts(plan, schedule=minutely))
+    active = frozenset(run["metadata"]["name"] for run in first.create)
+    named = []
+    name_of = backfill_module.run_name
+    monkeypatch.setattr(backfill_module, "run_name", lambda *args: named.append(1) or name_of(*args))
+    again = decide_backfill(facts(plan, schedule=minutely, active=active))
+    assert again.status["fates"].count("a") == len(active) == 20
+    assert len(named) < 200
+    assert ticks_between(RULE, T0, T0, 1) is ticks_between(RULE, T0, T0, 1)

@@ -1,5 +1,6 @@
 """The operator's history over a cluster in memory and a storage that fails when told: nothing is deleted that is not in the index."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -134,8 +135,6 @@ async def test_whichever_write_fails_nothing_is_lost(*, failing_write, how, cont
 
 
 async def test_the_record_of_a_runs_own_process_is_taken_as_it_is(controller, keeper, cluster, storage):
-    import json
-
     deploy(controller)
     cluster.add("r", 1)
     record = record_of(cluster.runs["r"], complete=True, written_by="runner", written_at="")
@@ -273,3 +272,14 @@ def test_kinds_are_listed_as_a_table_of_finished_runs():
     assert FINISHED.split(",")[0] == "status.phase!="
     assert {part.partition("!=")[2] for part in FINISHED.split(",")[1:]} == set(ACTIVE_PHASES)
     assert FLOW_RUNS.plural == "flowruns"
+
+
+async def test_whatever_stands_in_a_storage_does_not_stop_the_operator(controller, keeper, cluster, storage, caplog):
+    """The pods of runs write there, too. One failure of a part of the process would end all of it, again and again."""
+    deploy(controller, history=History(keep_successful=0))
+    cluster.add("r", 1)
+    line = {"name": "x", "namespace": "ns", "uid": "u", "deployment": "d", "folder": "f", "phase": "Failed", "ended": 7}
+    storage.write("index/ns/d/latest.json", json.dumps({"levada": 1, "entries": [line], "pages": []}).encode())
+    await keeper._guarded(keeper.sweep)
+    assert "history: unexpected" in caplog.text
+    assert cluster.deleted == []
