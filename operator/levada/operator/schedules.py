@@ -42,6 +42,8 @@ class Schedules:
         self._c = controller
         # Schedules, with their uids, of which this process knows that no run exists without a record.
         self._settled: dict[Key, str] = {}
+        # The run that this process has made and not put on record yet, with the uid of its Schedule. It counts, even if somebody deletes it.
+        self._made: dict[Key, tuple[str, Answer]] = {}
         controller.reconcilers[SCHEDULES.kind] = self.reconcile
         controller.run_listeners.append(self._on_run)
 
@@ -53,13 +55,14 @@ class Schedules:
         """
         schedule = self._c.store.schedules.get(key)
         if schedule is None:
-            self._settled.pop(key, None)
+            self._forget(key)
             runs = self._c.store.runs.values()
             self._wake(run for run in runs if (run.namespace, run.schedule) == key and run.reason == WAITING)
             return None
         if schedule.policy not in WAITING_POLICIES:
             self._wake(run for run in self._c.store.active_runs_of(schedule.uid) if run.reason == WAITING)
-        answer: Answer | None = None
+        uid, made = self._made.get(key, ("", None))
+        answer = made if uid == schedule.uid else None
         for _ in range(_QUESTIONS):
             plan = decide_schedule(self._facts(key, schedule, answer))
             answer = await self._carry_out(schedule, plan)
@@ -81,6 +84,7 @@ class Schedules:
 
     async def _carry_out(self, schedule: ScheduleView, plan: SchedulePlan) -> Answer | None:
         """Runs first, the record last. Returns an answer that has to be decided about; the rest of the plan is not carried out then."""
+        key = Key(schedule.namespace, schedule.name)
         if plan.look_up:
             return await self._look_up(schedule, plan.look_up)
         for name in plan.cancel:
@@ -94,9 +98,10 @@ class Schedules:
                 self._c.client, SCHEDULES, schedule.namespace, schedule.name, plan.status,
                 uid=schedule.uid, resource_version=schedule.resource_version,
             )  # fmt: skip
+            self._made.pop(key, None)
             self._c.definitions.take(SCHEDULES, body)
         if plan.create_run is None:  # else there is a run now that is not on record
-            self._settled[Key(schedule.namespace, schedule.name)] = schedule.uid
+            self._settled[key] = schedule.uid
         about = About(SCHEDULES, schedule.namespace, schedule.name, schedule.uid)
         await write_events(self._c.client, about, plan.events, now=self._c.now())
         return None
@@ -111,6 +116,7 @@ class Schedules:
             return await self._look_up(schedule, name)
         except Invalid as refusal:
             return Answer(name, "Refused", refusal.message)
+        self._made[Key(schedule.namespace, schedule.name)] = schedule.uid, Answer(name, "Ours")
         if plan.due is not None:
             lag_s = (self._c.now() - plan.due).total_seconds()
             if lag_s <= ON_TIME_S:
@@ -136,8 +142,12 @@ class Schedules:
 
     def let_go(self, namespace: str) -> None:
         """Somebody else makes runs there now, and puts them on record, or does not come to it."""
-        for key in [key for key in self._settled if key.namespace == namespace]:
-            del self._settled[key]
+        for key in [key for key in (*self._settled, *self._made) if key.namespace == namespace]:
+            self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        self._settled.pop(key, None)
+        self._made.pop(key, None)
 
     # --- what wakes whom ----------------------------------------------------------------------------------------------
 

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from levada.operator.store import Key
+from levada.resources.kinds import FLOW_RUNS
 from support.schedule_play import KEY, SchedulePlay, utc
 
 START = utc("2026-03-01T12:00:00")
@@ -39,6 +41,24 @@ async def test_a_tick_costs_two_writes():
     before = play.cluster.client.writes
     await play.live_until(START + 10 * HOUR + SOON)
     assert play.cluster.client.writes - before == 2 * 10
+
+
+@pytest.mark.parametrize("how", ["ends", "is deleted"])
+async def test_a_run_that_goes_before_it_is_on_record_is_not_made_again(how):
+    play = hourly()
+    play.start()
+    await play.live_until(START + HOUR)
+    (name,) = play.runs()
+    writes = play.cluster.client.writes
+    if how == "ends":
+        play.end_runs()
+    else:
+        play.cluster.delete(FLOW_RUNS, name)
+        play.controller.forget_run(Key("ns", name))
+    await play.live_until(START + HOUR + SOON)
+    assert play.cluster.client.writes == writes + 1, "the record"
+    assert [entry["run"] for entry in play.status["ledger"]] == [name]
+    assert list(play.runs()) == ([name] if how == "ends" else [])
 
 
 @pytest.mark.parametrize(
