@@ -39,9 +39,10 @@ from flow_runs import (
     wait_until_ready,
 )
 from levada.cluster import Cluster
+from levada.decide.definition_views import deployment_view
 from levada.decide.facts import Settings
 from levada.decide.manifest import Code, build_job
-from levada.decide.views import deployment_view, run_view
+from levada.decide.views import run_view
 from levada.kube import Client
 from levada.resources import kinds
 

@@ -8,18 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from levada.decide.facts import (
-    DeploymentView,
-    FlowView,
-    JobView,
-    Pin,
-    PodView,
-    QueueFacts,
-    QueueView,
-    RunFacts,
-    RunView,
-    Settings,
-)
+from levada.decide.definitions import DeploymentView, FlowView, QueueView
+from levada.decide.facts import JobView, Pin, PodView, QueueFacts, RunFacts, RunView, Settings
 from levada.resources import names
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 
+from levada.decide.definition_views import deployment_view, schedule_view
 from levada.decide.schedule_rule import Rule
 from levada.decide.times import parse, stamp
-from levada.decide.views import deployment_view, schedule_view
 from levada.kube import Conflict, ConnectionLost, ServerError
 from levada.operator.controller import Controller, Work
 from levada.operator.settings import OperatorSettings

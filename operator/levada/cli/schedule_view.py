@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from levada.cli.output import console, duration_text, moment, table
-from levada.decide.facts import ScheduleView
+from levada.decide.definitions import ScheduleView
 from levada.decide.forecast import QueueForecast
 from levada.decide.schedule_rule import jitter
 

@@ -59,7 +59,7 @@ def next_runs(
 ) -> None:
     """Show when a schedule ticks next, and when its runs start if it has jitter."""
     from levada.cli.schedule_view import next_table
-    from levada.decide.views import schedule_view
+    from levada.decide.definition_views import schedule_view
 
     async def work(client: "Client", here: str) -> dict[str, Any]:
         return await find(client, SCHEDULES, name, here, called="schedule")
@@ -123,8 +123,8 @@ def plan_starts(
 ) -> None:
     """Show how many runs all schedules of the namespace will start, by queue and time, against the queues' limits."""
     from levada.cli.schedule_view import print_plan
+    from levada.decide.definition_views import deployment_view, queue_view, schedule_view
     from levada.decide.forecast import forecast
-    from levada.decide.views import deployment_view, queue_view, schedule_view
 
     span = span_of(ahead, "--next")
     length = span_of(bucket, "--bucket") if bucket else even_bucket(span)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from levada.decide.facts import REPLACE, SKIP, DeploymentView, Replaceable, RunFacts
+from levada.decide.definitions import REPLACE, SKIP, DeploymentView
+from levada.decide.facts import Replaceable, RunFacts
 from levada.decide.overlap import WAITING
 from levada.decide.times import stamp
 from levada.resources.phases import RunPhase

@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from levada.decide import parameters, rerun
+from levada.decide.definitions import FlowView
 from levada.decide.diagnosis import UNEXPLAINED_WAITS, Blame, Diagnosis, diagnosis, why_ended, why_waiting
-from levada.decide.facts import FlowView, Pin, PodView, RunFacts
+from levada.decide.facts import Pin, PodView, RunFacts
 from levada.decide.failure_policy import judged
 from levada.decide.kueue import REPORTED, WAITING_FOR_KUEUE, follow_kueue, is_evicted, waiting_for_kueue
 from levada.decide.manifest import Code, build_job, job_name

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from levada.decide.backfill_ticks import UNDER_WAY, Fate, Fates, fate_of, ticks_between
-from levada.decide.facts import BackfillView, ScheduleView
+from levada.decide.definitions import BackfillView, ScheduleView
 from levada.decide.plan import NORMAL, WARNING, ConditionSpec, EventSpec, clip
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.schedule_rule import Rule

@@ -7,7 +7,7 @@ is no downtime. A later one is run only within startingDeadlineSeconds, and as c
 from datetime import datetime
 from typing import Final
 
-from levada.decide.facts import ScheduleView
+from levada.decide.definitions import ScheduleView
 
 ON_TIME_S: Final = 30.0
 DEADLINE_EXCEEDED: Final = "DeadlineExceeded"

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from levada.decide import parameters
 from levada.decide.code import Signature
-from levada.decide.facts import DeploymentView, FlowView, Notification, QueueView, Settings
+from levada.decide.definitions import DeploymentView, FlowView, Notification, QueueView
+from levada.decide.facts import Settings
 from levada.decide.notifications import HEALTHY, HEALTHY_SO_FAR, Health, health_condition, since_patch, template_verdict
 from levada.decide.plan import EventSpec
 from levada.decide.readiness import READY, Verdict, ready_patch

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
+from levada.decide.definitions import FailureRule
 from levada.decide.diagnosis import Blame, Diagnosis
-from levada.decide.facts import FailureRule, PodView
+from levada.decide.facts import PodView
 
 FAIL: Final = "Fail"
 RETRY: Final = "Retry"

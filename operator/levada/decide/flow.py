@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from levada.decide.code import Code, inspect_code
-from levada.decide.facts import FlowView
+from levada.decide.definitions import FlowView
 from levada.decide.plan import EventSpec
 from levada.decide.readiness import Verdict, ready_patch
 from levada.resources import names

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import chain, pairwise, takewhile
 
-from levada.decide.facts import DeploymentView, QueueView, ScheduleView
+from levada.decide.definitions import DeploymentView, QueueView, ScheduleView
 from levada.decide.schedule_rule import jitter
 from levada.resources.names import DEFAULT_QUEUE
 

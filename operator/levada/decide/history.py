@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from levada.decide.facts import History
+from levada.decide.definitions import History
 from levada.resources.phases import RunPhase
 
 # Enough for a day of runs every quarter of an hour, and some 300 KB in etcd. CronJob's 3 and 1 are too few to find anything.

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from levada.decide.facts import DeploymentView, QueueView, RunView, Settings
+from levada.decide.definitions import DeploymentView, QueueView
+from levada.decide.facts import RunView, Settings
 from levada.decide.rerun import own_key, repeats
 from levada.decide.retries import retries_left
 from levada.decide.times import stamp

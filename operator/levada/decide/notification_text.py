@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from levada.decide.facts import Notification, RunView
+from levada.decide.definitions import Notification
+from levada.decide.facts import RunView
 from levada.decide.times import seconds_between, stamp
 from levada.resources.notification_names import PLACEHOLDER
 from levada.resources.phases import PHASE_VERBS, Occasion, TaskState

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from levada.decide.facts import BlockView, DeploymentView, Notification, RunView
+from levada.decide.definitions import BlockView, DeploymentView, Notification
+from levada.decide.facts import RunView
 from levada.decide.plan import ConditionSpec, clip, condition
 from levada.decide.readiness import Verdict
 from levada.decide.times import parse, stamp

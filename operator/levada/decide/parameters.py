@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from levada.decide.code import Signature, misfits
-from levada.decide.facts import DeploymentView, RunView
+from levada.decide.definitions import DeploymentView
+from levada.decide.facts import RunView
 from levada.decide.json_schema import violations
 from levada.resources.names import MAX_PARAMETERS_BYTES
 

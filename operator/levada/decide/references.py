@@ -9,7 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 from levada.decide import parameters
-from levada.decide.facts import FlowView, RunFacts
+from levada.decide.definitions import FlowView
+from levada.decide.facts import RunFacts
 
 
 @dataclass(frozen=True, slots=True)

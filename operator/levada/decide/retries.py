@@ -8,8 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from levada.decide.definitions import DeploymentView, RetryPolicy
 from levada.decide.diagnosis import Blame
-from levada.decide.facts import DeploymentView, RetryPolicy, RunView
+from levada.decide.facts import RunView
 from levada.decide.failure_policy import RETRY_INFRASTRUCTURE
 
 

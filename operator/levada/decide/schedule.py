@@ -12,7 +12,8 @@ from itertools import chain, groupby, islice, pairwise, takewhile
 from typing import Any, Final, Literal, NamedTuple
 
 from levada.decide import catch_up, overlap
-from levada.decide.facts import RunView, ScheduleView
+from levada.decide.definitions import ScheduleView
+from levada.decide.facts import RunView
 from levada.decide.plan import NORMAL, WARNING, EventSpec
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.references import ready_condition

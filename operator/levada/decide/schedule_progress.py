@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from levada.decide.catch_up import LATE_REASONS
-from levada.decide.facts import ScheduleView
+from levada.decide.definitions import ScheduleView
 from levada.decide.schedule_rule import Rule
 from levada.decide.times import parse, stamp
 

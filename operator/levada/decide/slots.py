@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from levada.decide.facts import LimitView, PodView, RunView, SlotView
+from levada.decide.definitions import LimitView
+from levada.decide.facts import PodView, RunView, SlotView
 from levada.decide.plan import clip
 from levada.decide.readiness import Verdict, ready_patch
 from levada.decide.times import stamp

@@ -6,7 +6,8 @@ the operator's only if its own settings say so, and its own settings may narrow 
 
 from typing import Final
 
-from levada.decide.facts import DeploymentView, Settings
+from levada.decide.definitions import DeploymentView
+from levada.decide.facts import Settings
 from levada.decide.plan import ConditionSpec
 from levada.decide.readiness import Verdict
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from levada.decide.facts import ScheduleView
+from levada.decide.definitions import ScheduleView
 from levada.decide.templates import render
 from levada.decide.times import stamp
 from levada.resources import names

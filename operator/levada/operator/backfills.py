@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from levada.decide.backfill import Answer, BackfillFacts, BackfillPlan, Existing, decide_backfill
-from levada.decide.facts import BackfillView, RunView
+from levada.decide.definitions import BackfillView
+from levada.decide.facts import RunView
 from levada.decide.storages import is_allowed, storage_of_runs
 from levada.decide.tick_run import tick_of
 from levada.decide.views import run_view

@@ -14,22 +14,23 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from levada.decide.deployment import decide_deployment
-from levada.decide.facts import DeploymentView, FlowView, RunView
-from levada.decide.flow import FlowFacts, FlowPlan, Revision, decide_flow
-from levada.decide.manifest import Code, build_job
-from levada.decide.references import ready_condition
-from levada.decide.times import parse
-from levada.decide.views import (
+from levada.decide.definition_views import (
     backfill_view,
     block_view,
-    controller_uid,
     deployment_view,
     flow_view,
     limit_view,
     queue_view,
     schedule_view,
 )
+from levada.decide.definitions import DeploymentView, FlowView
+from levada.decide.deployment import decide_deployment
+from levada.decide.facts import RunView
+from levada.decide.flow import FlowFacts, FlowPlan, Revision, decide_flow
+from levada.decide.manifest import Code, build_job
+from levada.decide.references import ready_condition
+from levada.decide.times import parse
+from levada.decide.views import controller_uid
 from levada.kube import AlreadyExists, ApiError, Conflict, NotFound
 from levada.operator.apply import patch_status, write_events
 from levada.operator.events import About

@@ -2,8 +2,9 @@
 
 from datetime import datetime
 
+from levada.decide.definitions import REPLACE, DeploymentView
 from levada.decide.deployment import DeploymentFacts
-from levada.decide.facts import REPLACE, DeploymentView, JobView, QueueFacts, RunFacts, RunView, Settings
+from levada.decide.facts import JobView, QueueFacts, RunFacts, RunView, Settings
 from levada.decide.manifest import job_name
 from levada.operator.notifications import Notifier
 from levada.operator.store import Key, Store

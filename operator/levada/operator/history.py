@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from levada.archive.record import sortable
-from levada.decide.facts import History as Policy
+from levada.decide.definitions import History as Policy
 from levada.decide.facts import RunView
 from levada.decide.history import FinishedRun, leaving
 from levada.decide.schedule_progress import Progress

@@ -15,7 +15,8 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from levada.decide.facts import QUEUE, REPLACE, SKIP, DeploymentView, QueueView, Room, RunView
+from levada.decide.definitions import QUEUE, REPLACE, SKIP, DeploymentView, QueueView
+from levada.decide.facts import Room, RunView
 from levada.operator.keys import Key
 
 

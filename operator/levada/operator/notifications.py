@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from levada._delivery import Refusal, Trouble
 from levada.decide import notification_text
-from levada.decide.facts import Notification, RunView
+from levada.decide.definitions import Notification
+from levada.decide.facts import RunView
 from levada.decide.notifications import (
     GIVE_UP_AFTER,
     Health,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from levada._delivery import Request
 from levada.blocks import Stored
-from levada.decide.facts import BlockView, Notification
+from levada.decide.definitions import BlockView, Notification
 from levada.decide.notifications import annotation_problem
 from levada.exceptions import BlockError, NotificationError
 from levada.notifications import Email, SlackWebhook, Webhook, block_of

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from levada.decide.catch_up import ON_TIME_S
-from levada.decide.facts import RunView, ScheduleView
+from levada.decide.definitions import ScheduleView
+from levada.decide.facts import RunView
 from levada.decide.overlap import WAITING, WAITING_POLICIES
 from levada.decide.schedule import Answer, ScheduleFacts, SchedulePlan, decide_schedule
 from levada.decide.tick_run import belongs_to

@@ -12,6 +12,7 @@ import logging
 from bisect import bisect_left, insort
 from typing import TYPE_CHECKING, Any, Final
 
+from levada.decide.definition_views import limit_view
 from levada.decide.slots import (
     HELD,
     WAITING,
@@ -25,7 +26,7 @@ from levada.decide.slots import (
     refused_entry,
 )
 from levada.decide.times import stamp
-from levada.decide.views import limit_view, run_view
+from levada.decide.views import run_view
 from levada.kube import ApiError, ConnectionLost, NotFound, ServerError
 from levada.operator.apply import patch_status
 from levada.operator.keys import Key
@@ -34,7 +35,8 @@ from levada.resources.kinds import CONCURRENCY_LIMITS, FLOW_RUNS
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from levada.decide.facts import LimitView, RunView
+    from levada.decide.definitions import LimitView
+    from levada.decide.facts import RunView
     from levada.operator.controller import Controller
 
 log = logging.getLogger(__name__)

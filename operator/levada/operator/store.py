@@ -10,19 +10,16 @@ from collections.abc import Hashable, Iterator
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from levada.decide.code import Code
-from levada.decide.facts import (
+from levada.decide.definitions import (
     BackfillView,
     BlockView,
     DeploymentView,
     FlowView,
-    JobView,
     LimitView,
-    PodView,
     QueueView,
-    Replaceable,
-    RunView,
     ScheduleView,
 )
+from levada.decide.facts import JobView, PodView, Replaceable, RunView
 from levada.decide.overlap import first_to_wait_for
 from levada.operator.keys import Key
 from levada.operator.line import Line

@@ -12,8 +12,8 @@ import typer
 from levada.cli import schedule_view
 from levada.cli.output import make_console
 from levada.cli.schedules import even_bucket, plan_values, span_of
+from levada.decide.definition_views import schedule_view as view_of
 from levada.decide.forecast import Bucket, QueueForecast
-from levada.decide.views import schedule_view as view_of
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)

@@ -3,7 +3,8 @@
 import pytest
 
 from levada.decide.admission import Wait, admit, held_back, wait_for_time
-from levada.decide.facts import REPLACE, SKIP, QueueFacts, Replaceable, Room
+from levada.decide.definitions import REPLACE, SKIP
+from levada.decide.facts import QueueFacts, Replaceable, Room
 from levada.decide.run import decide_run
 from support.facts import T0, a_deployment, a_queue, a_run, facts, s
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from levada.decide import backfill as backfill_module
 from levada.decide.backfill import Answer, BackfillFacts, Existing, decide_backfill
 from levada.decide.backfill_ticks import ticks_between
-from levada.decide.facts import BackfillView, ScheduleView
+from levada.decide.definitions import BackfillView, ScheduleView
 from levada.decide.schedule_rule import Rule
 from levada.resources.phases import is_terminal
 

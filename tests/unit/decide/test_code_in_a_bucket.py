@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from levada.decide.attempt import code_of, new_pin
+from levada.decide.definition_views import flow_view
 from levada.decide.flow import FlowFacts, decide_flow
 from levada.decide.manifest import build_job
-from levada.decide.views import flow_view
 from levada.resources.sources import S3Place, place_of, read_url, url_of
 from support.facts import SETTINGS, T0, a_deployment, a_flow, a_job, a_run, facts
 

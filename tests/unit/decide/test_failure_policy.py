@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from levada.decide.definition_views import deployment_view
+from levada.decide.definitions import FailureRule, RetryPolicy
 from levada.decide.diagnosis import Blame, Diagnosis, why_ended
-from levada.decide.facts import FailureRule, RetryPolicy
 from levada.decide.failure_policy import judged
 from levada.decide.retries import retries_left
 from levada.decide.run import decide_run
-from levada.decide.views import deployment_view
 from levada.resources.phases import RunPhase
 from support.facts import T0, a_deployment, a_job, a_pod, a_run, facts, s
 

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+from levada.decide.definition_views import deployment_view, queue_view, schedule_view
 from levada.decide.forecast import forecast
-from levada.decide.views import deployment_view, queue_view, schedule_view
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from levada.decide.facts import History
+from levada.decide.definitions import History
 from levada.decide.history import KEEP_FAILED, KEEP_SUCCESSFUL, FinishedRun, leaving, next_expiry_s
 from support.facts import T0, s
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from levada.agent.environment import expand
-from levada.decide.facts import RetryPolicy
+from levada.decide.definitions import RetryPolicy
 from levada.decide.manifest import Code, build_job, escape, merge_template
 from levada.decide.views import job_view
 from levada.resources import names

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from levada.decide.facts import Notification
+from levada.decide.definitions import Notification
 from levada.decide.notification_text import (
     document,
     duration,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from levada.decide.facts import BlockView, Notification
+from levada.decide.definitions import BlockView, Notification
 from levada.decide.notifications import (
     GIVE_UP_AFTER,
     Health,

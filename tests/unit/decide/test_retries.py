@@ -2,8 +2,8 @@
 
 import pytest
 
+from levada.decide.definitions import RetryPolicy
 from levada.decide.diagnosis import Blame
-from levada.decide.facts import RetryPolicy
 from levada.decide.retries import backoff_s, next_attempt, retries_left
 from support.facts import T0, a_deployment, a_run, s
 

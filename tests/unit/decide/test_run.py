@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from levada.decide.facts import NodeView, Pin, RetryPolicy
+from levada.decide.definitions import RetryPolicy
+from levada.decide.facts import NodeView, Pin
 from levada.decide.parameters import digest
 from levada.decide.run import decide_run
 from levada.decide.views import job_view

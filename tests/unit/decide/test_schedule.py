@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from levada.decide.definition_views import schedule_view
 from levada.decide.overlap import first_to_wait_for
 from levada.decide.schedule import Answer, ScheduleFacts, decide_schedule
 from levada.decide.schedule_rule import Rule, jitter
 from levada.decide.tick_run import belongs_to, run_name, tick_run
-from levada.decide.views import run_view, schedule_view
+from levada.decide.views import run_view
 from levada.resources.names import MAX_NAME_LENGTH
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)

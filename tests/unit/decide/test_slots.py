@@ -2,7 +2,8 @@
 
 import pytest
 
-from levada.decide.facts import LimitView, SlotView
+from levada.decide.definitions import LimitView
+from levada.decide.facts import SlotView
 from levada.decide.slots import Ask, SlotFacts, decide_slots, is_alive, limit_status
 from support.facts import T0, a_pod, a_run, s
 

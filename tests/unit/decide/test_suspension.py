@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from levada.decide.facts import QueueFacts, RetryPolicy, Room
+from levada.decide.definitions import RetryPolicy
+from levada.decide.facts import QueueFacts, Room
 from levada.decide.parameters import digest
 from levada.decide.run import decide_run
 from levada.resources.phases import may_become

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from levada.decide.facts import RetryPolicy
-from levada.decide.views import deployment_view, flow_view, job_view, pod_view, queue_view, run_view
+from levada.decide.definition_views import deployment_view, flow_view, queue_view
+from levada.decide.definitions import RetryPolicy
+from levada.decide.views import job_view, pod_view, run_view
 from levada.resources import names
 
 META = {"name": "x", "namespace": "ns", "uid": "u", "resourceVersion": "7", "creationTimestamp": "2026-03-01T12:00:00Z"}

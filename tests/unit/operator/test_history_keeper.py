@@ -8,10 +8,10 @@ import pytest
 
 from levada.archive.reader import Archive
 from levada.archive.record import record_of
-from levada.decide.facts import History, Notification
+from levada.decide.definition_views import schedule_view
+from levada.decide.definitions import History, Notification
 from levada.decide.tick_run import run_name
 from levada.decide.times import stamp
-from levada.decide.views import schedule_view
 from levada.kube import Conflict, NotFound
 from levada.kube.client import Row
 from levada.operator import storages

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from levada.decide.admission import TurnedAway, Wait, admit
-from levada.decide.facts import QUEUE, REPLACE, SKIP
+from levada.decide.definitions import QUEUE, REPLACE, SKIP
 from levada.operator.gather import run_facts
 from levada.operator.store import Key, Store
 from support.facts import SETTINGS, T0, a_deployment, a_queue, a_run, s

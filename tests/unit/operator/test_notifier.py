@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from levada.decide.facts import Notification
+from levada.decide.definitions import Notification
 from levada.decide.times import stamp
 from levada.decide.views import run_view
 from levada.kube import Conflict

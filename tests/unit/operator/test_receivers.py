@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from levada.decide.facts import BlockView, Notification
+from levada.decide.definitions import BlockView, Notification
 from levada.operator.outbound import Parcel
 from levada.operator.receivers import Message, NotReady, Receivers, SecretFiles
 

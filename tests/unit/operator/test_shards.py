@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from levada.decide.facts import Notification
+from levada.decide.definitions import Notification
 from levada.decide.tick_run import run_name
 from levada.kube.ratelimit import Lane
 from levada.operator.controller import RUN, Controller, Work
