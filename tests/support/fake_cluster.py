@@ -154,7 +154,7 @@ class FakeCluster:
 
     def listed(self, kind: Kind) -> Objects:
         """What the operator's lists bring: a Job can only be selected by its success."""
-        return [item for item in self.all(kind) if not LEFT_OUT.get(kind, bool)(item)]
+        return [item for item in self.all(kind) if kind not in LEFT_OUT or not LEFT_OUT[kind](item)]
 
     def late_writes_arrive(self) -> None:
         """What dead operators have sent. It is answered to nobody."""
