@@ -43,7 +43,7 @@ class Client:
         return self.cluster.patch(kind, name, body)
 
     async def pages(self, kind, namespace=None, *, field_selector=None):
-        yield self.cluster.all_of(kind), "1"
+        yield self.cluster.all(kind), "1"
 
 
 @pytest.fixture
