@@ -84,7 +84,8 @@ def cluster_home() -> Iterator[Path]:
 def cluster(cluster_home: Path) -> Cluster:
     """A running control plane, shared by the tests of this process."""
     cluster = Cluster("session", cluster_home)
-    cluster.up(ephemeral=True)
+    # At their default of 20 requests a second the controllers fall behind the namespaces that tests leave, and pods come late.
+    cluster.up(ephemeral=True, kube_api_qps=500)
     return cluster
 
 

@@ -147,13 +147,13 @@ async def test_kueue_says_when(operator: Operator, client: Client, namespace: st
     play = Play(client, namespace)
     await play.flow()
     await play.queue("quota", localQueue="team", workloadPriorityClass="high")
-    await play.deployment(workQueue="quota", pendingTimeoutSeconds=1)
+    await play.deployment(workQueue="quota", pendingTimeoutSeconds=5)
     await play.run("k")
     job = await play.job("k")
     assert job["spec"]["suspend"] is True
     assert job["metadata"]["labels"][names.LABEL_KUEUE_QUEUE] == "team"
     assert (await play.phase("k", "Queued"))["reason"] == "WaitingForKueue"
-    await asyncio.sleep(2)  # longer than the pending timeout, whose clock must not run
+    await asyncio.sleep(6)  # longer than the pending timeout, whose clock must not run
     assert (await play.status("k"))["phase"] == "Queued"
 
     await client.patch(JOBS, "k-1", {"spec": {"suspend": False}}, namespace)

@@ -198,6 +198,7 @@ async def test_the_api_server_knows_every_field_that_is_written(pod: Callable[[s
     assert {"name", "state", "attempt", "startTime", "endTime", "message", "upstream"} == set(bad)
     assert set(status["taskCounts"]) == {
         "total", "pending", "running", "retrying", "completed", "cached", "failed", "cancelled", "crashed", "skipped",
+        "persisted",
     }  # fmt: skip
 
 

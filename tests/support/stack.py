@@ -48,7 +48,7 @@ class Stack:
     def start(self, part: str) -> None:
         """Start a part that is down. Control-plane parts come back by `up`."""
         if part in CONTROL_PLANE_PARTS:
-            self.cluster.up(ephemeral=True)
+            self.cluster.up(ephemeral=True, kube_api_qps=500)
             return
         with (self.folder / f"{part}.log").open("ab") as log:
             self.processes[part] = subprocess.Popen(

@@ -67,6 +67,7 @@ class Archivist:
             batch = runs[start : start + BATCH]
             await self._c.client.admit("archive")
             entries: dict[str, Entry] = await self._call(shelf, partial(_entries, shelf=shelf, runs=batch))
+            self._c.metrics.archived.labels("runner").inc(len(entries))
             missing = [run for run in batch if run.uid not in entries]
             for run in missing:
                 entry = await self._complete(shelf, run)
@@ -75,7 +76,6 @@ class Archivist:
             if entries:
                 await self._c.client.admit("archive")
                 await self._call(shelf, partial(_add, shelf=shelf, entries=tuple(entries.values())))
-            self._c.metrics.archived.labels("runner").inc(len(entries) - len(missing))
             archived |= entries.keys()
         return archived
 
