@@ -147,5 +147,5 @@ class Admission(OperatorModel):
         return super().is_at_rest() and all(is_over(run) for run in self.runs().values())
 
 
-Admission.TestCase.settings = histories(60)
+Admission.TestCase.settings = histories(25)
 TestAdmission = Admission.TestCase

@@ -120,5 +120,5 @@ class Runs(OperatorModel):
             self.cluster.remove_pod(name)
 
 
-Runs.TestCase.settings = histories(100)
+Runs.TestCase.settings = histories(60)
 TestRuns = Runs.TestCase

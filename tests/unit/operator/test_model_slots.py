@@ -157,5 +157,5 @@ class Slots(OperatorModel):
         return 4 * self.asks + 2 * self.run_count + 3
 
 
-Slots.TestCase.settings = histories(60)
+Slots.TestCase.settings = histories(40)
 TestSlots = Slots.TestCase

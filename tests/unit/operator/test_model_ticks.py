@@ -203,5 +203,5 @@ class Ticks(OperatorModel):
         return 2 * len(self.cluster.runs_made) + ticks + 3 * len(SCHEDULED) + 4 * self.backfills
 
 
-Ticks.TestCase.settings = histories(40, steps=60)
+Ticks.TestCase.settings = histories(25, steps=60)
 TestTicks = Ticks.TestCase
