@@ -46,7 +46,7 @@ from levada.operator.store import Key
 from levada.operator.turns import Turns
 from levada.operator.workqueue import WorkQueue
 from levada.resources.kinds import BLOCKS, DEPLOYMENTS, FLOW_RUNS
-from levada.resources.names import OPERATOR_NAMESPACE
+from levada.resources.names import MAX_NOTIFICATIONS_HELD, OPERATOR_NAMESPACE
 from levada.resources.phases import Occasion, is_terminal
 from levada.secrets import mask
 
@@ -125,7 +125,10 @@ class Notifier:
     # --- what holds, and how it does ----------------------------------------------------------------------------------
 
     def holding(self, deployment: Key) -> tuple[Notification, ...]:
-        """The notifications that hold for the runs of a Deployment."""
+        """The notifications that hold for the runs of a Deployment. No more than a status can keep, its own first."""
+        return self._asked(deployment)[:MAX_NOTIFICATIONS_HELD]
+
+    def _asked(self, deployment: Key) -> tuple[Notification, ...]:
         view = self._c.store.deployments.get(deployment)
         own = view.notifications if view is not None else ()
         space, cluster = self._defaults.get(deployment.namespace, ()), self._defaults.get(OPERATOR_NAMESPACE, ())
@@ -140,6 +143,9 @@ class Notifier:
             if found is None and each.name in failing:
                 found = Problem(each.name, "DeliveryFailed", failing[each.name])
             problems += [found] if found is not None else []
+        for each in self._asked(deployment)[MAX_NOTIFICATIONS_HELD:]:
+            why = f"{MAX_NOTIFICATIONS_HELD} notifications hold already: annotate fewer Blocks with levada.dev/notify"
+            problems.append(Problem(each.name, "TooManyNotifications", why))
         return Health(tuple(problems), told=deployment in self._told)
 
     def _problem(self, notification: Notification, namespace: str) -> Problem | None:

@@ -18,7 +18,7 @@ from levada.resources.common import (
     Resource,
     Status,
 )
-from levada.resources.names import DEFAULT_QUEUE, MAX_URL_CHARS, RUNNER_SERVICE_ACCOUNT
+from levada.resources.names import DEFAULT_QUEUE, MAX_NOTIFICATIONS_HELD, MAX_URL_CHARS, RUNNER_SERVICE_ACCOUNT
 from levada.resources.notification import KnownNotification, Notifications
 
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
@@ -295,7 +295,7 @@ class DeploymentStatus(Status):
     )
     notifications: dict[str, KnownNotification] = Field(
         default_factory=dict,
-        max_length=64,
+        max_length=MAX_NOTIFICATIONS_HELD,
         description="The notifications that hold for runs, by name: its own, and those of the namespace and the cluster.",
     )
 

@@ -20,7 +20,13 @@ from levada.resources.common import (
     Status,
     Time,
 )
-from levada.resources.names import MAX_ATTEMPTS_KEPT, MAX_SLOT_ENTRIES, MAX_TASK_ROWS, MAX_URL_CHARS
+from levada.resources.names import (
+    MAX_ATTEMPTS_KEPT,
+    MAX_NOTIFICATIONS_HELD,
+    MAX_SLOT_ENTRIES,
+    MAX_TASK_ROWS,
+    MAX_URL_CHARS,
+)
 from levada.resources.notification import NotificationRecord
 from levada.resources.phases import RunPhase, TaskState
 
@@ -263,7 +269,9 @@ class FlowRunStatus(Status):
         None, description="Where the log and the record of the run lie, beyond its life here."
     )
     notifications: dict[str, NotificationRecord] = Field(
-        default_factory=dict, max_length=64, description="What has been told about the run, by notification."
+        default_factory=dict,
+        max_length=MAX_NOTIFICATIONS_HELD,
+        description="What has been told about the run, by notification.",
     )
     notified: bool | None = Field(
         None, description="Everybody who is to be told of the run's end has been, or has been given up on."

@@ -13,10 +13,11 @@ from levada.decide.definitions import Notification
 from levada.decide.times import stamp
 from levada.decide.views import run_view
 from levada.kube import Conflict
-from levada.operator.controller import Controller
+from levada.operator.controller import Controller, Work
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
-from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
+from levada.resources.kinds import BLOCKS, DEPLOYMENTS, FLOW_RUNS
+from levada.resources.names import ANNOTATION_NOTIFY
 from support.facts import SETTINGS, T0, a_deployment
 from support.fake_cluster import FakeCluster
 from support.operator_play import until
@@ -219,3 +220,29 @@ async def test_the_deployment_is_looked_at_when_its_notifications_get_well_or_il
             it.ends(f"r{number}")
             await it.until(lambda number=number: it.status(f"r{number}").get("notifications"))
             assert looked.count(DEPLOYMENTS.kind) == expected
+
+
+async def test_more_notifications_than_a_status_can_keep_are_left_out_and_told_of():
+    """Else the API server would refuse the status, and the Deployment would never be Ready."""
+    own = Notification("own", frozenset({"Failed"}), {"slack": {"url": "http://127.0.0.1:1/"}})
+    async with world(own) as play:
+        controller = play.controller
+        for number in range(70):
+            block = {
+                "metadata": {
+                    "namespace": "ns",
+                    "name": f"b{number:02}",
+                    "uid": f"b{number}",
+                    "annotations": {ANNOTATION_NOTIFY: ""},
+                }
+            }
+            controller.definitions.on_change(BLOCKS, "ADDED", block)
+        await controller.reconcile(Work(BLOCKS.kind, Key("ns", "b00")))
+        held = controller.notifier.holding(Key("ns", "d"))
+        assert (len(held), held[0]) == (64, own)
+        left = [
+            each.name
+            for each in controller.notifier.health(Key("ns", "d")).problems
+            if each.reason == "TooManyNotifications"
+        ]
+        assert left == [f"b{number}" for number in range(63, 70)]
