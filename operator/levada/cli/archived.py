@@ -146,10 +146,14 @@ async def erase(client: "Client", namespace: str, name: str, given: str | None) 
 def _erase(archive: "Archive", namespace: str, name: str) -> int:
     from levada.archive import index
     from levada.archive.layout import record_key
+    from levada.archive.record import RecordError
 
     folders = archive.folders(namespace, name)
     for folder in folders:
-        record = archive.record(folder)
+        try:
+            record = archive.record(folder)
+        except RecordError:  # its line in the index, if there is one, goes with the next `reindex`
+            record = None
         if record is not None:
             index.remove(archive.storage, namespace, record.entry.deployment, record.entry.uid)
         keys = archive.storage.list(f"{folder}/")
