@@ -69,6 +69,7 @@ class Archivist:
             entries: dict[str, Entry] = await self._call(shelf, partial(_entries, shelf=shelf, runs=batch))
             self._c.metrics.archived.labels("runner").inc(len(entries))
             missing = [run for run in batch if run.uid not in entries]
+            self._c.metrics.archived.labels("runner").inc(len(entries))
             for run in missing:
                 entry = await self._complete(shelf, run)
                 if entry is not None:

@@ -89,6 +89,8 @@ class HistoryKeeper:
             await work()
         except (ApiError, ConnectionLost) as error:
             log.warning("history: %s; it goes on later", error)
+        except LevadaError as error:
+            log.warning("history: %s", error)
         except Exception:
             # Whatever somebody wrote into a storage, it must not stop the operator.
             log.exception("history: unexpected; it goes on later")

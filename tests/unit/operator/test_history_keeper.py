@@ -145,6 +145,19 @@ async def test_the_record_of_a_runs_own_process_is_taken_as_it_is(controller, ke
     assert cluster.patched == {}
 
 
+async def test_a_run_that_is_deleted_before_it_is_archived_is_nobody(controller, keeper, cluster, storage):
+    """Its process had written nothing, and there is nothing left to write it from."""
+    deploy(controller)
+    cluster.add("r", 1)
+    for name in ("gone", "r"):
+        keeper.on_run(a_run(name=name, uid=f"{name}-uid-0123", phase="Failed"), None)
+    await keeper.archive_ended()
+    assert indexed(storage) == ["r"]
+    keeper.on_run(a_run(name="gone", uid="gone-uid-0123", phase="Failed"), None)
+    await keeper.archive_ended()
+    assert indexed(storage) == ["r"]
+
+
 async def test_a_run_under_way_is_not_news(controller, keeper, cluster, storage):
     deploy(controller)
     keeper.on_run(a_run(phase="Running"), None)
