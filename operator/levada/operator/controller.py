@@ -189,11 +189,14 @@ class Controller:
         self.queue.add_after(Work(kind, key), delay_s)
 
     def wake_runs(self, keys: Iterable[Key]) -> None:
-        """What these runs wait for has changed."""
-        for key in keys:
-            run = self.store.runs.get(key)
-            if run is not None and (run.attempt == 0 or run.phase == RunPhase.RETRYING or run.parked):
-                self.enqueue(RUN, key)
+        """What these runs wait for has changed. All get back in line before one is looked at: else whoever is first takes the place."""
+        found = (run for key in keys if (run := self.store.runs.get(key)) is not None)
+        waiting = [run for run in found if run.attempt == 0 or run.phase == RunPhase.RETRYING or run.parked]
+        for run in sorted(waiting, key=lambda run: run.due_at):
+            key = Key(run.namespace, run.name)
+            self.store.line.call_back(key)
+            self.store.place(key)
+            self.enqueue(RUN, key)
 
     def start(self) -> None:
         """Everything has been listed: from now on what is not known is not there."""

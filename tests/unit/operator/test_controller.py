@@ -1,6 +1,7 @@
 """What the controller keeps and lets go, in the orders of events that once went wrong."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -10,7 +11,7 @@ from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
 from levada.resources import names
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, JOBS
-from support.facts import SETTINGS, T0
+from support.facts import SETTINGS, T0, a_deployment, a_flow
 from support.fake_cluster import FakeCluster
 from support.operator_process import OperatorProcess
 
@@ -136,3 +137,31 @@ def test_to_stop_a_job_that_has_gone_is_to_forget_it(with_an_unseen_job):
     process.settle()
     assert process.cluster.get(FLOW_RUNS, "r")["status"]["phase"] == "Cancelled"
     assert KEY not in process.store.jobs
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["r1", "r2", "r3"])), ids="-".join)
+async def test_who_is_woken_first_does_not_overtake(order):
+    """While the Flow is being judged nobody waits for a place. Then all do, and the set in which they are known has no order."""
+    cluster = FakeCluster(T0)
+    controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
+    controller.store.put_deployment(a_deployment(concurrency_limit=1))
+    controller.store.flows.put(Key("ns", "f"), a_flow(status={}))
+    controller.start()
+
+    async def drain():
+        while len(controller.queue):
+            work = await controller.queue.get()
+            if work.kind == RUN:
+                await controller.reconcile(work)
+            controller.queue.done(work)
+
+    for name in ("r1", "r2", "r3"):
+        body = cluster.create(FLOW_RUNS, {"metadata": {"name": name}, "spec": {"deploymentRef": {"name": "d"}}})
+        controller.on_run("ADDED", body)
+    await drain()
+    assert cluster.jobs_created == []
+    controller.store.flows.put(Key("ns", "f"), a_flow())
+    controller.wake_runs(Key("ns", name) for name in order)
+    await drain()
+    assert [name for _, name in cluster.jobs_created] == ["r1-1"]
+    controller.queue.close()
