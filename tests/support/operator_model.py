@@ -282,7 +282,7 @@ class OperatorModel(RuleBasedStateMachine):
 
     @promise
     def no_illegal_write_is_even_tried(self):
-        assert not self.operator.illegal
+        assert not self.operator.illegal, [str(error) for error in self.operator.illegal]
 
     @promise
     def an_attempt_has_at_most_one_job(self):
