@@ -92,7 +92,7 @@ def _named(recipients: dict[str, tuple[int, bytes]]) -> str:
 def _unsupported(server: Server, error: smtplib.SMTPNotSupportedError) -> str:
     text = str(error)
     if "STARTTLS" in text:
-        return "the server offers no STARTTLS: use ssl=True (port 465), or starttls=False, which sends it unencrypted"
+        return "the server offers no STARTTLS: use ssl=True (port 465; in a Deployment `security: TLS`), or starttls=False (`security: None`), which sends it unencrypted"
     if "AUTH" in text:
         return "the server takes no username and password here: leave them out, or use starttls=True"
     return f"the server cannot do this: {text}"
@@ -101,5 +101,5 @@ def _unsupported(server: Server, error: smtplib.SMTPNotSupportedError) -> str:
 def _tls_problem(server: Server, error: tls.SSLError) -> Refusal:
     text = connection_problem(error)
     if error.reason == "WRONG_VERSION_NUMBER":
-        text += "; the server does not speak TLS at once on this port: use starttls=True instead of ssl=True"
+        text += "; the server does not speak TLS at once on this port: use starttls=True instead of ssl=True (in a Deployment `security: StartTLS`)"
     return Refusal(text)

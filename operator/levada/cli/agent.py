@@ -15,7 +15,7 @@ import typer
 from levada.agent import settings
 from levada.agent.settings import Limiting, OnStop
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, Target, run
-from levada.cli.output import console, error, machine_text, now
+from levada.cli.output import error, machine_text, now, print_list
 from levada.resources.kinds import NODES, PODS
 from levada.resources.names import LABEL_AGENT, LABEL_RUN
 
@@ -131,7 +131,7 @@ def list_agents(
     if output:
         typer.echo(machine_text(found, output), nl=False)
     elif found:
-        console.print(agents_table(found, running, now()))
+        print_list(agents_table(found, running, now()))
     else:
         typer.echo("no agents: `levada agent start` makes this machine one", err=True)
 
@@ -219,8 +219,12 @@ def remove(
     """
     from levada.agent import removal
 
+    folder = settings.state_folder(name)
+    if not folder.exists():
+        typer.echo(f"there is nothing of an agent {name} on this machine ({folder})", err=True)
+        return
     try:
-        ended = asyncio.run(removal.remove(settings.state_folder(name), grace_s=grace_seconds))
+        ended = asyncio.run(removal.remove(folder, grace_s=grace_seconds))
     except settings.SettingsError as problem:
         raise error(str(problem)) from problem
     typer.echo(f"agent {name} is removed from this machine; {ended} running flows were ended")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from levada.cli.output import warn
-from levada.resources.kinds import DEPLOYMENTS
+from levada.cli.connection import find
+from levada.cli.output import error, note, warn
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
 
 if TYPE_CHECKING:
     from levada.archive.reader import Archive, Record
@@ -35,6 +36,8 @@ async def storages(client: "Client", namespace: str, given: str | None, deployme
     from levada.settings import home
 
     if given:
+        if "://" not in given:
+            raise error(f"--storage is a URL, not {given!r}", "for a folder: file:///path")
         return [given]
     selector = f"metadata.name={deployment}" if deployment else None
     try:
@@ -98,6 +101,24 @@ async def archived_run(client: "Client", namespace: str, name: str, given: str |
     return None
 
 
+async def live_or_archived(client: "Client", namespace: str, name: str, given: str | None) -> Run:
+    """The run, with all its task rows; from the archive, which is said, if it has left the cluster.
+
+    Raises:
+        typer.Exit: neither has it.
+    """
+    from levada.kube import NotFound
+
+    try:
+        return await with_all_tasks(await client.get(FLOW_RUNS, name, namespace))
+    except NotFound:
+        kept = await archived_run(client, namespace, name, given)
+        if kept is None:
+            return await find(client, FLOW_RUNS, name, namespace, called="flow run")
+        note(f"flow run {name} has left the cluster; this is from {kept[0]}")
+        return kept[2]
+
+
 def _newest(archive: "Archive", namespace: str, name: str) -> "tuple[Record, dict[str, Any]] | None":
     records = [record for folder in archive.folders(namespace, name) if (record := archive.record(folder)) is not None]
     if not records:
@@ -120,13 +141,15 @@ async def with_all_tasks(run: Run) -> Run:
     return {**run, "status": {**status, "tasks": known, "truncatedTasks": max(0, total - len(known))}}
 
 
-async def print_archived_log(url: str, folder: str, attempt: int | None) -> bool:
-    """Write an archived log to standard output. Returns whether there was any."""
+async def print_archived_log(url: str, folder: str, attempt: int | None, *, heading: str) -> bool:
+    """Write an archived log to standard output, if there is any after a line beside it. Returns whether there was any."""
     offset, some = 0, False
     while True:
         part = await from_archive(url, lambda archive, at=offset: archive.log(folder, at, attempt=attempt))  # type: ignore[misc]
         if part is None:
             return some
+        if part.data and not some:
+            note(heading)
         sys.stdout.buffer.write(part.data)
         some = some or bool(part.data)
         offset = part.next_offset

@@ -5,7 +5,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -21,6 +21,20 @@ app = typer.Typer(add_completion=False, help="Run a deployment for ticks of the 
 
 PLAN_SECONDS: Final = 20.0
 LOOK_SECONDS: Final = 0.3
+
+
+class Window(NamedTuple):
+    """From when to when, as a person typed it."""
+
+    start: str
+    end: str | None
+    time_zone: str | None
+
+    def fields(self, zone_of_ticks: str) -> dict[str, str]:
+        """The fields of a Backfill. Without a zone of its own, the window is in that of the ticks."""
+        zone = self.time_zone or zone_of_ticks
+        end = _moment(self.end, zone, "--to", last=True) if self.end else _stamp(datetime.now(UTC))
+        return {"timeZone": zone, "startTime": _moment(self.start, zone, "--from"), "endTime": end}
 
 
 class Reprocess(StrEnum):
@@ -55,11 +69,13 @@ def backfill(
     ] = None,
     rrule: Annotated[str | None, typer.Option("--rrule", help="A recurrence rule, in place of a schedule.")] = None,
     time_zone: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--timezone", help="IANA time zone of --cron, --interval, --rrule, and of --from and --to without one."
+            "--timezone",
+            help="IANA time zone of --cron, --interval, --rrule, and of --from and --to without one.",
+            show_default="the schedule's; UTC without one",
         ),
-    ] = "UTC",
+    ] = None,
     max_active: Annotated[int, typer.Option("--max-active", min=1, max=1000, help="How many runs at a time.")] = 5,
     reverse: Annotated[bool, typer.Option("--reverse", help="The newest tick first.")] = False,
     reprocess: Annotated[
@@ -94,16 +110,15 @@ def backfill(
     spec: dict[str, Any] = {
         "deploymentRef": {"name": deployment},
         **({"scheduleRef": {"name": schedule}} if schedule else own_rule),
-        "timeZone": time_zone,
-        "startTime": _moment(start, time_zone, "--from"),
-        "endTime": _moment(end, time_zone, "--to", last=True) if end else _stamp(datetime.now(UTC)),
         "maxActive": max_active,
         "reverse": reverse,
         "reprocess": reprocess.capitalize(),
         "dryRun": dry_run,
         **({"parameters": parameters} if parameters else {}),
     }
-    _carry_out(name, spec, watch=watch, output=output, target=Target(namespace, context, kubeconfig))
+    window = Window(start, end, time_zone)
+    window.fields("UTC")  # what is no time is said before anybody is asked
+    _carry_out(name, spec, window, watch=watch, output=output, target=Target(namespace, context, kubeconfig))
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:
@@ -115,7 +130,9 @@ def _parameters(given: list[str]) -> dict[str, Any]:
         raise error(str(failure)) from None
 
 
-def _carry_out(name: str | None, spec: dict[str, Any], *, watch: bool, output: Format | None, target: Target) -> None:
+def _carry_out(
+    name: str | None, spec: dict[str, Any], window: Window, *, watch: bool, output: Format | None, target: Target
+) -> None:
     """Create the Backfill, or show its plan, and tell."""
     from levada.cli.backfills import show_body, watch_to_the_end
 
@@ -125,8 +142,10 @@ def _carry_out(name: str | None, spec: dict[str, Any], *, watch: bool, output: F
         await find(client, DEPLOYMENTS, deployment, here, called="deployment")
         if not {"scheduleRef", "cron", "intervalSeconds", "rrule"} & spec.keys():
             spec["scheduleRef"] = {"name": await only_schedule(client, deployment, here)}
+        spec.update(window.fields(await _zone_of_ticks(client, spec, here)))
+        _refuse_rule_without_meaning(spec)
         made_up = f"{deployment[: MAX_NAME_LENGTH - 14]}-backfill-{secrets.token_hex(2)}"
-        made = await client.create(BACKFILLS, _manifest(name or made_up, here, spec), here)
+        made = await _create(client, _manifest(name or made_up, here, spec), here)
         if not dry_run:
             return await watch_to_the_end(client, made, here) if watch else made
         try:
@@ -138,12 +157,49 @@ def _carry_out(name: str | None, spec: dict[str, Any], *, watch: bool, output: F
     made = found["metadata"]["name"]
     if output:
         typer.echo(machine_text(found, output), nl=False)
-    elif dry_run or watch:
+    elif dry_run:
+        show_body(found, console, message=_dry_words(found["status"]))
+    elif watch:
         show_body(found, console)
     else:
         typer.echo(f"backfill/{made} created: `levada backfills show {made}` tells how far it is")
     if watch and not dry_run and (found.get("status") or {}).get("phase") != "Completed":
         raise typer.Exit(1)
+
+
+def _dry_words(status: dict[str, Any]) -> str:
+    return f"Dry run: {status.get('toRun', 0)} runs would be made. The same command without --dry-run makes them."
+
+
+async def _zone_of_ticks(client: "Client", spec: dict[str, Any], namespace: str) -> str:
+    """The time zone that people mean who name days: that of the schedule."""
+    if "scheduleRef" not in spec:
+        return "UTC"
+    found = await find(client, SCHEDULES, spec["scheduleRef"]["name"], namespace, called="schedule")
+    return found["spec"].get("timeZone") or "UTC"
+
+
+def _refuse_rule_without_meaning(spec: dict[str, Any]) -> None:
+    """The schema cannot tell that `99 * * * *` means nothing; the operator would, later."""
+    from levada.decide.schedule_rule import Rule
+
+    rule = Rule.of({key: value for key, value in spec.items() if key not in {"startTime", "endTime"}})
+    if "scheduleRef" not in spec and (problem := rule.problem()):
+        raise error(problem)
+
+
+async def _create(client: "Client", body: dict[str, Any], namespace: str) -> dict[str, Any]:
+    from levada.kube import AlreadyExists, Invalid
+
+    name = body["metadata"]["name"]
+    try:
+        return await client.create(BACKFILLS, body, namespace)
+    except AlreadyExists:
+        raise error(
+            f"there is a backfill {name!r} already", f"choose another --name; `levada backfills show {name}` shows it"
+        ) from None
+    except Invalid as failure:
+        raise error(f"the API server refuses the backfill: {failure.message}") from None
 
 
 def _manifest(name: str, namespace: str, spec: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import age, console, error, machine_text, now, state_text, table, time_text
+from levada.cli.output import age, console, error, machine_text, now, print_list, state_text, table, time_text
 from levada.resources.kinds import BACKFILLS
 from levada.resources.names import MAX_NAME_LENGTH
 
@@ -22,6 +22,11 @@ app = typer.Typer(
 )
 
 ENDED: Final = frozenset({"Completed", "Failed", "Cancelled"})
+# What the letters of status.fates mean.
+FATES: Final = {
+    ".": "waits", "r": "to repeat", "=": "there already", "a": "under way", "b": "under way", "C": "completed", "F": "failed",
+    "K": "cancelled", "S": "skipped", "R": "refused", "L": "deleted", "-": "not started",
+}  # fmt: skip
 LOOK_SECONDS: Final = 1.0
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the backfill.")]
 
@@ -52,7 +57,7 @@ def list_backfills(
                 status.get("progress") or "", str(status.get("active") or 0), str(status.get("failed") or 0),
                 age(body["metadata"]["creationTimestamp"], now()),
             )  # fmt: skip
-        console.print(shown)
+        print_list(shown)
     else:
         typer.echo("no backfills: `levada backfill DEPLOYMENT --from TIME` makes one", err=True)
 
@@ -140,12 +145,18 @@ def retry(
         return made
 
     made = run(work, Target(namespace, context, kubeconfig))
-    typer.echo(f"backfill/{made} created")
+    typer.echo(f"backfill/{made} created: `levada backfills show {made}` tells how far it is")
 
 
 def _patch(name: str, spec: dict[str, Any], done: str, target: Target) -> None:
     async def work(client: "Client", here: str) -> None:
-        await find(client, BACKFILLS, name, here, called="backfill")
+        found = await find(client, BACKFILLS, name, here, called="backfill")
+        phase = (found.get("status") or {}).get("phase")
+        if phase in ENDED:
+            raise error(
+                f"backfill {name!r} has ended as {phase}: it cannot be {done} any more",
+                f"`levada backfills retry {name}` makes a new one of the same window",
+            )
         await client.patch(BACKFILLS, name, {"spec": spec}, here)
 
     run(work, target)
@@ -167,8 +178,8 @@ async def watch_to_the_end(client: "Client", body: dict[str, Any], namespace: st
         body = await client.get(BACKFILLS, body["metadata"]["name"], namespace)
 
 
-def show_body(body: Mapping[str, Any], to: Console) -> None:
-    """One backfill in lines."""
+def show_body(body: Mapping[str, Any], to: Console, *, message: str = "") -> None:
+    """One backfill in lines, with a message that is said in place of its own."""
     spec, status = body["spec"], body.get("status") or {}
     rule = next((f"{key} {spec[key]}" for key in ("cron", "intervalSeconds", "rrule") if key in spec), "")
     source = f"schedule {spec['scheduleRef']['name']}" if spec.get("scheduleRef") else rule
@@ -177,7 +188,7 @@ def show_body(body: Mapping[str, Any], to: Console) -> None:
         ("Deployment", spec["deploymentRef"]["name"]),
         ("Ticks", f"{source}, {time_text(spec['startTime'])} to {time_text(spec['endTime'])}"),
         ("Phase", state_text(status.get("phase") or "Pending")),
-        ("", status.get("message") or ""),
+        ("", message or status.get("message") or ""),
         ("Plan", f"{status.get('toRun', 0)} of {status.get('total', 0)} ticks, {status.get('present', 0)} have a run already"),
         ("First, last", f"{time_text(status.get('firstTick'))}, {time_text(status.get('lastTick'))}" if status.get("firstTick") else ""),
         ("At a time", f"{spec.get('maxActive', 5)}{', the newest first' if spec.get('reverse') else ''}"),
@@ -188,7 +199,5 @@ def show_body(body: Mapping[str, Any], to: Console) -> None:
     if status.get("fates"):
         to.print(Text(f"{'Each tick':<13}{status['fates'][:200]}{'…' if len(status['fates']) > 200 else ''}"))
         to.print(
-            Text(
-                f"{'':<13}. waits  r to repeat  = there already  a b active  C completed  F failed  K cancelled  - not started"
-            )
+            Text(f"{'':<13}{'  '.join(f'{fate} {words}' for fate, words in FATES.items() if fate in status['fates'])}")
         )

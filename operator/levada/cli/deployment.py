@@ -10,7 +10,7 @@ import typer
 
 from levada.cli import build
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import console, error, machine_text, now, warn
+from levada.cli.output import error, machine_text, now, print_list, warn
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
 from levada.resources.names import (
     ANNOTATION_TRACEPARENT,
@@ -54,7 +54,7 @@ def list_deployments(
     if output:
         typer.echo(machine_text(found, output), nl=False)
     elif found:
-        console.print(deployments_table(found, now(), with_namespace=everywhere))
+        print_list(deployments_table(found, now(), with_namespace=everywhere))
     else:
         typer.echo("no deployments: `kubectl apply -f` one, or choose another namespace with -n", err=True)
 

@@ -9,7 +9,7 @@ from typing import Final
 
 HINTS: Final[dict[str, str]] = {
     "ConnectionLost": "is the cluster up? `levada cluster status` shows the local one; `kubectl cluster-info` asks the one of your kubeconfig",
-    "NotFound": "`kubectl get levada` lists what there is; `kubectl apply -f crds/` installs the kinds",
+    "NotFound": "`kubectl get levada` lists what there is",
     "Forbidden": "your user lacks this right: `kubectl auth can-i --list` shows what it has",
     "Unauthorized": "the credentials of your kubeconfig are not accepted: renew them, or choose another --context",
     "StorageError": "--storage URL or LEVADA_STORAGE names another storage; credentials come from the environment, as for its own tools",
@@ -31,6 +31,12 @@ def report_failure(error: Exception) -> int:
 
     1: the cluster or the network said no. 70 (EX_SOFTWARE): a bug, with its traceback.
     """
+    if getattr(error, "is_unknown_kind", False):
+        sys.stderr.write(
+            "error: this cluster does not know Levada's kinds, or not all of them\n"
+            "hint:  `kubectl apply --server-side -f crds/` installs them; --context and --kubeconfig choose another cluster\n"
+        )
+        return 1
     names = [cls.__name__ for cls in type(error).__mro__]
     hint = next((HINTS[name] for name in names if name in HINTS), None)
     if hint is None and not {"ApiError", "UserError"} & set(names):

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from levada.cli.connection import find
@@ -18,11 +18,35 @@ Run = dict[str, Any]
 # A control plane that is being restarted is back within this; after it, a person should look.
 GIVE_UP_AFTER_SECONDS: Final = 120.0
 RETRY_EVERY_SECONDS: Final = 1.0
+# An operator gives a run its first phase within a second or two, a new leader within 15.
+UNSEEN_SECONDS: Final = 15.0
 
 
 def has_ended(run: Run) -> bool:
     """Whether the run's phase is final."""
     return is_terminal((run.get("status") or {}).get("phase"))
+
+
+@asynccontextmanager
+async def reminded() -> AsyncIterator[Callable[[Run], None]]:
+    """Say once, if it lasts, that nobody looks at the run that is being waited for. Give it the run whenever it is seen."""
+    looked_at = asyncio.Event()
+
+    async def remind() -> None:
+        try:
+            await asyncio.wait_for(looked_at.wait(), UNSEEN_SECONDS)
+        except TimeoutError:
+            warn("no operator has looked at the run yet: is one running? `levada operator run`; waiting for it")
+
+    def see(run: Run) -> None:
+        if (run.get("status") or {}).get("phase"):
+            looked_at.set()
+
+    task = asyncio.create_task(remind())
+    try:
+        yield see
+    finally:
+        task.cancel()
 
 
 async def follow(client: "Client", name: str, namespace: str, on_change: Callable[[Run], None]) -> Run:
@@ -32,6 +56,16 @@ async def follow(client: "Client", name: str, namespace: str, on_change: Callabl
         typer.Exit: there is no such run, or it was deleted meanwhile.
         ConnectionLost: the API server has been away for two minutes.
     """
+    async with reminded() as see:
+
+        def seen(run: Run) -> None:
+            see(run)
+            on_change(run)
+
+        return await _follow(client, name, namespace, seen)
+
+
+async def _follow(client: "Client", name: str, namespace: str, on_change: Callable[[Run], None]) -> Run:
     from levada.kube import ConnectionLost, Gone, ServerError, TooManyRequests
 
     lost_at: float | None = None

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import age, console, machine_text, now, table
+from levada.cli.output import age, error, machine_text, now, print_list, table
 from levada.cli.queues import patch_or_create
 from levada.resources.kinds import CONCURRENCY_LIMITS
+from levada.resources.names import limit_object
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,7 +38,7 @@ def list_limits(
     if output:
         typer.echo(machine_text(found, output), nl=False)
     elif found:
-        console.print(limits_table(found))
+        print_list(limits_table(found))
     else:
         typer.echo("no limits: `levada limits set NAME N` makes one", err=True)
 
@@ -75,6 +76,7 @@ def set_limit(
     kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Make or change a limit. Those who hold slots keep them; those who wait go by the new one."""
+    name = _object(name)
     spec = {"limit": limit} | ({"slotDecayPerSecond": per_second} if per_second is not None else {})
 
     async def work(client: "Client", here: str) -> None:
@@ -92,8 +94,16 @@ def remove(
     """Remove a limit: nobody waits for it any more."""
 
     async def work(client: "Client", here: str) -> None:
-        found = await find(client, CONCURRENCY_LIMITS, name, here, called="limit")
-        await client.delete(CONCURRENCY_LIMITS, name, here, uid=found["metadata"]["uid"])
+        found = await find(client, CONCURRENCY_LIMITS, limit_object(name) or name, here, called="limit")
+        await client.delete(CONCURRENCY_LIMITS, found["metadata"]["name"], here, uid=found["metadata"]["uid"])
 
     run(work, Target(namespace, context, kubeconfig))
-    typer.echo(f"limit {name} is removed")
+    typer.echo(f"limit {limit_object(name)} is removed")
+
+
+def _object(name: str) -> str:
+    """The object's name, as `concurrency(name)` in a run finds it."""
+    found = limit_object(name)
+    if not found:
+        raise error(f"{name!r} is no name of a limit", "it needs a letter or a digit")
+    return found

@@ -2,12 +2,13 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from levada.cli.archived import archived_run, print_archived_log
 from levada.cli.connection import find
-from levada.cli.follow import has_ended
-from levada.cli.output import error, note
+from levada.cli.follow import has_ended, reminded
+from levada.cli.output import error
 from levada.resources.kinds import FLOW_RUNS, PODS
 from levada.resources.names import CONTAINER_NAME, LABEL_ATTEMPT, LABEL_RUN
 
@@ -23,14 +24,29 @@ async def print_log(
     """Write the log to standard output. When following, wait for the pod, and go on to later attempts until the run has ended.
 
     Raises:
-        typer.Exit: there is no such run, or (not following) no log yet.
+        typer.Exit: there is no such run, no such attempt any more, or (not following) no log yet.
     """
+    async with reminded() as see:
+        await _print_log(client, name, namespace, attempt=attempt, follow=follow, storage=storage, see=see)
+
+
+async def _print_log(
+    client: "Client",
+    name: str,
+    namespace: str,
+    *,
+    attempt: int | None,
+    follow: bool,
+    storage: str | None,
+    see: Callable[[dict[str, Any]], None],
+) -> None:
     shown: set[str] = set()
     while True:
         run = await _run_or_archive(client, name, namespace, storage)
         if run is None:
             await _print_of_gone_run(client, name, namespace, attempt=attempt, storage=storage)
             return
+        see(run)
         pod = newest_pod(await _pods(client, name, namespace), attempt)
         if pod is not None and pod["metadata"]["uid"] not in shown and has_log(pod):
             shown.add(pod["metadata"]["uid"])
@@ -38,7 +54,7 @@ async def print_log(
             if not follow or attempt is not None:
                 return
             continue
-        if not follow or has_ended(run):
+        if not follow or has_ended(run) or _is_past(run, attempt):
             if shown or (pod is None and await _print_of_gone_pod(run, attempt)):
                 return
             raise no_log(run, pod, attempt)
@@ -64,8 +80,8 @@ async def _print_of_gone_run(
     if kept is None:
         raise error(f"the archive does not have flow run {name!r} any more")
     url, folder, _ = kept
-    note(f"flow run {name} has left the cluster; this is from {url}")
-    if not await print_archived_log(url, folder, attempt):
+    heading = f"flow run {name} has left the cluster; this is from {url}"
+    if not await print_archived_log(url, folder, attempt, heading=heading):
         raise error(f"the archive {url} has no log of {'that attempt of ' if attempt else ''}flow run {name!r}")
 
 
@@ -74,8 +90,17 @@ async def _print_of_gone_pod(run: dict[str, Any], attempt: int | None) -> bool:
     place = (run.get("status") or {}).get("archive")
     if not place:
         return False
-    note(f"the pod is gone; this is from {place['storage']}")
-    return await print_archived_log(place["storage"], place["path"], attempt)
+    heading = f"the pod is gone; this is from {place['storage']}"
+    return await print_archived_log(place["storage"], place["path"], attempt, heading=heading)
+
+
+def _newest_attempt(run: dict[str, Any]) -> int:
+    return int((run.get("status") or {}).get("attempt") or 0)
+
+
+def _is_past(run: dict[str, Any], attempt: int | None) -> bool:
+    """Whether another attempt has taken the place of this one: its pod does not come back."""
+    return attempt is not None and attempt < _newest_attempt(run)
 
 
 async def _pods(client: "Client", name: str, namespace: str) -> list[dict[str, Any]]:
@@ -109,6 +134,11 @@ def no_log(run: dict[str, Any], pod: dict[str, Any] | None, attempt: int | None)
             f"flow run {name!r} has no log yet: {waiting}",
             f"-f waits for it; `kubectl describe pod {pod['metadata']['name']}` says why",
         )
+    newest = _newest_attempt(run)
+    if _is_past(run, attempt):
+        return error(f"the pod of attempt {attempt} of flow run {name!r} is gone, and the archive has no log of it")
+    if attempt is not None and attempt > newest and (newest or has_ended(run)):
+        return error(f"flow run {name!r} has no attempt {attempt}; the newest is {newest}")
     which = f"attempt {attempt} of flow run {name!r}" if attempt else f"flow run {name!r}"
     if has_ended(run):
         why = status.get("message") or status.get("reason") or "its pod is gone"

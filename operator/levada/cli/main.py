@@ -43,6 +43,14 @@ def usage() -> str:
     )
 
 
+def closest(group: str) -> str:
+    """A line that names the groups that may have been meant; empty if none is like it."""
+    import difflib
+
+    found = difflib.get_close_matches(group, GROUPS, n=2, cutoff=0.75)
+    return f"hint:  did you mean {' or '.join(f'`levada {each}`' for each in found)}?\n" if found else ""
+
+
 def run_group(group: str, arguments: list[str]) -> None:
     """Import the group and give it the rest of the line; ends the process as the command says."""
     module = importlib.import_module(GROUPS[group][0])
@@ -67,7 +75,7 @@ def main() -> None:
     if group == "--version":
         group = "version"
     if group not in GROUPS:
-        sys.stderr.write(f"error: there is no command {group!r}\n\n{usage()}\n")
+        sys.stderr.write(f"error: there is no command {group!r}\n{closest(group)}\n{usage()}\n")
         sys.exit(USAGE_ERROR)
     try:
         run_group(group, arguments)

@@ -4,13 +4,14 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
-from levada.cli.output import error
+from levada.cli.output import error, warn
 
 if TYPE_CHECKING:
     from levada.kube.lease import LeaseTimes
@@ -20,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Run the operator, or print what it
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 NO_STORAGE: Final = "none"
+MAX_PORT: Final = 65_535
 Namespaces = Annotated[
     list[str] | None, typer.Option("--namespace", "-n", help="Look at this namespace only; may be given several times.")
 ]
@@ -93,7 +95,8 @@ def run(
         float, typer.Option(min=0, help="Limit on API writes, twice as many at once; 0 for none.")
     ] = 500,
     leader_elect: Annotated[
-        bool, typer.Option(help="Stand for election: of several operators one leads, the others stand by.")
+        bool,
+        typer.Option("--leader-elect", help="Stand for election: of several operators one leads, the others stand by."),
     ] = False,
     identity: Annotated[
         str,
@@ -132,6 +135,7 @@ def run(
     from levada.operator.settings import default_image as image_of_version
 
     set_up_logging(verbose=verbose)
+    _check_places(metrics_address, allow_storage or (), notify_allow or (), secrets_dir)
     decide = Settings(
         default_image=default_image or image_of_version(),
         storage=_storage(storage, kubeconfig, context),
@@ -195,6 +199,21 @@ def _storage(said: str | None, kubeconfig: Path | None, context: str | None) -> 
         return ""  # said again, and better, by whoever needs it
     local = connection.cluster.startswith("levada-") and urlsplit(connection.server).hostname in LOOPBACK
     return f"file://{home()}/storage" if local else ""
+
+
+def _check_places(pages: str, storages: Iterable[str], hosts: Iterable[str], secrets_dir: Path | None) -> None:
+    """Refuse what would never fit anything: it would be found out at the first run that needs it."""
+    port = pages.rpartition(":")[2]
+    if pages and not (":" in pages and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
+        raise error(f"--metrics-address is HOST:PORT, not {pages!r}", "for example 0.0.0.0:9464, or '' for no pages")
+    for url in storages:
+        if "://" not in url:
+            raise error(f"--allow-storage is the beginning of a URL, not {url!r}", "for example s3://bucket/team-a")
+    for host in hosts:
+        if "/" in host or (":" in host and not host.startswith("[") and host.count(":") == 1):
+            raise error(f"--notify-allow names a host, not {host!r}", "without scheme, port and path: hooks.slack.com")
+    if secrets_dir is not None and not secrets_dir.is_dir():
+        warn(f"--secrets-dir {secrets_dir} is no folder: notifications that need a Secret wait until it is there")
 
 
 def _lease_times(duration_s: int, renew_deadline_s: float, retry_s: float) -> "LeaseTimes":

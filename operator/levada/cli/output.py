@@ -11,6 +11,7 @@ from typing import IO, Any, Final
 import typer
 import yaml
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,7 @@ from levada.resources.names import GROUP
 
 # Into a pipe or a file, lines are cut for nobody's screen.
 PIPE_WIDTH: Final = 160
+WIDEST: Final = 10_000
 
 # Columns whose words people copy: on a narrow screen the others give way first.
 UNBROKEN: Final = frozenset({"NAME", "NAMESPACE", "PHASE", "STATE", "AGE"})
@@ -81,6 +83,14 @@ def table(*columns: str) -> Table:
     for column in columns:
         made.add_column(column, overflow="fold", no_wrap=column in UNBROKEN)
     return made
+
+
+def print_list(made: Table) -> None:
+    """Print a list. Its words stay whole, as people copy them: on a narrow screen the terminal breaks the line, as it does kubectl's."""
+    for column in made.columns:
+        column.no_wrap = True
+    needed = Measurement.get(console, console.options.update(max_width=WIDEST), made).maximum
+    (console if needed <= console.width else make_console(width=needed)).print(made)
 
 
 def state_text(state: str) -> Text:

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, run
-from levada.cli.output import age, console, machine_text, now, table
-from levada.resources.kinds import WORK_QUEUES
-from levada.resources.names import FIELD_MANAGER_CLI
+from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
+from levada.cli.output import age, machine_text, now, print_list, table, warn
+from levada.resources.kinds import DEPLOYMENTS, WORK_QUEUES
+from levada.resources.names import DEFAULT_QUEUE, FIELD_MANAGER_CLI
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work queue; it is made if there is none.")]
+Existing = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work queue.")]
 
 
 @app.command("ls")
@@ -39,7 +40,7 @@ def list_queues(
     if output:
         typer.echo(machine_text(found, output), nl=False)
     elif found:
-        console.print(queues_table(found))
+        print_list(queues_table(found))
     else:
         typer.echo(
             "no work queues: a queue without an object has no limit; `levada queues set-limit NAME N` makes one",
@@ -78,10 +79,19 @@ def pause(
 
 @app.command()
 def resume(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
+    name: Existing,
+    *,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Let a queue start runs again."""
-    _change(name, {"paused": False}, Target(namespace, context, kubeconfig))
+
+    async def work(client: "Client", here: str) -> None:
+        await find(client, WORK_QUEUES, name, here, called="work queue")
+        await client.patch(WORK_QUEUES, name, {"spec": {"paused": False}}, here, field_manager=FIELD_MANAGER_CLI)
+
+    run(work, Target(namespace, context, kubeconfig))
     typer.echo(f"work queue {name} starts runs again")
 
 
@@ -106,13 +116,23 @@ def set_limit(
 
 def _change(name: str, spec: dict[str, Any], target: Target) -> None:
     async def work(client: "Client", here: str) -> None:
-        await patch_or_create(client, WORK_QUEUES, name, here, spec)
+        if await patch_or_create(client, WORK_QUEUES, name, here, spec):
+            await _warn_of_a_typo(client, name, here)
 
     run(work, target)
 
 
-async def patch_or_create(client: "Client", kind: Any, name: str, namespace: str, spec: dict[str, Any]) -> None:
-    """Change some fields of an object's spec; make the object if there is none."""
+async def _warn_of_a_typo(client: "Client", name: str, namespace: str) -> None:
+    """A queue that was just made, and that no Deployment names, may have been meant for another one."""
+    found, _ = await client.list(DEPLOYMENTS, namespace)
+    named = sorted({each["spec"].get("workQueue") or DEFAULT_QUEUE for each in found})
+    if name not in named:
+        others = f"; they name {', '.join(named)}" if named else ""
+        warn(f"work queue {name!r} is new, and no deployment of namespace {namespace!r} names it{others}")
+
+
+async def patch_or_create(client: "Client", kind: Any, name: str, namespace: str, spec: dict[str, Any]) -> bool:
+    """Change some fields of an object's spec; make the object if there is none. Whether it was made."""
     from levada.kube import NotFound
 
     try:
@@ -126,3 +146,5 @@ async def patch_or_create(client: "Client", kind: Any, name: str, namespace: str
             "spec": given,
         }
         await client.create(kind, body, namespace)
+        return True
+    return False

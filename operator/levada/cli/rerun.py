@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
+from levada.cli.archived import StorageOption, live_or_archived
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, now, time_text
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
@@ -64,6 +65,7 @@ def retry(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Follow the run until it ends; exit code 0 only if it completes.")
     ] = False,
+    storage: StorageOption = None,
     output: FormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
@@ -73,7 +75,7 @@ def retry(
     from levada.cli.deployment import announce, read_parameters
 
     async def work(client: "Client", here: str) -> str | None:
-        old = await find(client, FLOW_RUNS, name, here, called="flow run")
+        old = await live_or_archived(client, here, name, storage)
         refuse_unfinished(old)
         changed = await read_parameters(client, here, old["spec"]["deploymentRef"]["name"], parameter or [])
         plan = plan_of(old, changed=changed, from_scratch=from_scratch, generation=await _generation(client, here, old))
@@ -83,7 +85,7 @@ def retry(
             return None
         if not yes:
             _ask()
-        created = await _create(client, here, order(old, changed, from_scratch=from_scratch), run_name)
+        created = await _create(client, here, old, order(old, changed, from_scratch=from_scratch), run_name)
         announce(created, watch=watch, output=output)
         if not watch:
             return None
@@ -179,10 +181,9 @@ def name_of(old: Run, number: int) -> str:
     return f"{first[: MAX_NAME_LENGTH - len(suffix)].rstrip('-')}{suffix}"
 
 
-async def _create(client: "Client", namespace: str, body: dict[str, Any], name: str | None) -> dict[str, Any]:
+async def _create(client: "Client", namespace: str, old: Run, body: dict[str, Any], name: str | None) -> dict[str, Any]:
     from levada.kube import AlreadyExists, Invalid
 
-    old = await client.get(FLOW_RUNS, body["spec"]["retryOf"], namespace)
     for number in range(1, NAME_TRIES + 1):
         body["metadata"]["name"] = name or name_of(old, number)
         try:

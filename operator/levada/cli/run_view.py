@@ -21,6 +21,7 @@ STAGES = (
     ("scheduleSeconds", "a node"),
     ("imageSeconds", "the container"),
     ("importSeconds", "import"),
+    ("holdSeconds", "held for its time"),
     ("userSeconds", "flow"),
 )
 
@@ -155,13 +156,15 @@ def _counts(status: Mapping[str, Any]) -> str:
 def _attempts(attempts: Sequence[Mapping[str, Any]], present: datetime) -> Table:
     made = table("ATTEMPT", "REASON", "WHOSE", "EXIT", "NODE", "DURATION", "MESSAGE")
     for each in sorted(attempts, key=lambda each: int(each["number"])):
+        lasted = between(each.get("startTime"), each.get("endTime"), present)
         made.add_row(
             str(each["number"]),
             each.get("reason", ""),
             {"Infrastructure": "cluster", "Code": "flow"}.get(each.get("kind", ""), ""),
             str(each.get("exitCode", "")),
             each.get("node", ""),
-            duration_text(between(each.get("startTime"), each.get("endTime"), present)),
+            # The end of a pod comes in whole seconds, and may seem to lie before the start that its process told.
+            duration_text(lasted and max(0.0, lasted)),
             each.get("message", ""),
         )
     return made

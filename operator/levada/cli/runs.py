@@ -7,7 +7,7 @@ import typer
 from levada.cli import rerun, runs_removal
 from levada.cli.archived import StorageOption
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import console, error, machine_text, note, now, time_text
+from levada.cli.output import console, error, machine_text, now, print_list, time_text
 from levada.resources.kinds import FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_CLI
 from levada.resources.phases import RunPhase
@@ -63,7 +63,7 @@ def list_runs(
     if output:
         typer.echo(machine_text(found, output), nl=False)
     elif found:
-        console.print(runs_table(found, now(), with_namespace=everywhere))
+        print_list(runs_table(found, now(), with_namespace=everywhere))
     else:
         typer.echo(
             "no flow runs" + (" that match" if selector else "") + ": `levada deployment run NAME` starts one", err=True
@@ -81,20 +81,11 @@ def show(
     kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Show one flow run: where it stands, its tasks, and what went wrong; from the archive, if it has left the cluster."""
-    from levada.cli.archived import archived_run, with_all_tasks
+    from levada.cli.archived import live_or_archived
     from levada.cli.run_view import run_page
 
     async def work(client: "Client", here: str) -> dict[str, Any]:
-        from levada.kube import NotFound
-
-        try:
-            return await with_all_tasks(await client.get(FLOW_RUNS, name, here))
-        except NotFound:
-            kept = await archived_run(client, here, name, storage)
-            if kept is None:
-                return await find(client, FLOW_RUNS, name, here, called="flow run")
-            note(f"flow run {name} has left the cluster; this is from {kept[0]}")
-            return kept[2]
+        return await live_or_archived(client, here, name, storage)
 
     found = run(work, Target(namespace, context, kubeconfig))
     if output:

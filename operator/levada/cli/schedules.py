@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import Format, console, error, machine_text, now
+from levada.cli.output import Format, console, error, machine_text, now, print_list
 from levada.resources.kinds import DEPLOYMENTS, SCHEDULES, WORK_QUEUES
 from levada.resources.names import FIELD_MANAGER_CLI
 
@@ -42,7 +42,7 @@ def list_schedules(
     if output:
         typer.echo(machine_text(found, output), nl=False)
     elif found:
-        console.print(schedules_table(found, now(), with_namespace=everywhere))
+        print_list(schedules_table(found, now(), with_namespace=everywhere))
     else:
         typer.echo("no schedules: `kubectl apply -f` one, or choose another namespace with -n", err=True)
 

@@ -212,7 +212,7 @@ def _disrupted(pod: PodView | None, job: JobView | None, now: datetime) -> Diagn
         return None
     words = pod.message or pod.disruption_message or pod.disruption or pod.reason
     where = f" on node {pod.node}" if pod.node else ""
-    return diagnosis(category, f"The pod was disrupted{where}: {words}", exit_code=pod.exit_code)
+    return diagnosis(category, f"The pod was disrupted{where}: {words.removesuffix('.')}.", exit_code=pod.exit_code)
 
 
 def _out_of_memory(pod: PodView | None, job: JobView | None, now: datetime) -> Diagnosis | None:

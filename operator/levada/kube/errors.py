@@ -88,6 +88,11 @@ class Forbidden(ApiError):
 class NotFound(ApiError):
     """404: no such object, or no such kind."""
 
+    @property
+    def is_unknown_kind(self) -> bool:
+        """Whether the server does not know the kind: then it answers in plain text, without the fields of a `Status`."""
+        return not self.reason
+
 
 class AlreadyExists(ApiError):
     """409 with reason AlreadyExists: the name is taken."""

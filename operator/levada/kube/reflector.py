@@ -272,7 +272,10 @@ class Reflector:
     def _complain(self, error: KubeError, failures: int) -> None:
         # The first cut is everyday life (an API server restarts); the log is for what lasts.
         level = logging.WARNING if failures in {3, 10} or failures % 50 == 0 else logging.DEBUG
-        log.log(level, "watching %s: %s (failure %d in a row; trying again)", self._kind.plural, error, failures)
+        told = str(error)
+        if isinstance(error, NotFound) and error.is_unknown_kind:
+            told = f"the API server does not know {self._kind.plural}.{self._kind.group}: install its CustomResourceDefinition"
+        log.log(level, "watching %s: %s (failure %d in a row; trying again)", self._kind.plural, told, failures)
 
 
 def _key(item: dict[str, Any]) -> Key:

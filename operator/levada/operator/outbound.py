@@ -110,9 +110,10 @@ class Guard:
             Forbidden: it may not be reached.
         """
         if host.lower() not in map(str.lower, self.allow) and _is_local(ipaddress.ip_address(text.partition("%")[0])):
+            others = "" if self.allow else " (and with --notify-allow '*', or nothing else may be reached)"
             raise Forbidden(
                 f"{host} is at {text}, an address of the operator's own machine or of a cloud's metadata: such are refused "
-                f"unless the operator was started with --notify-allow {host}"
+                f"unless the operator was started with --notify-allow {host}{others}"
             )
 
 

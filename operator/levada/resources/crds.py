@@ -77,6 +77,7 @@ FACES: Final[dict[Kind, Face]] = {
             Column("Next", ".status.nextRuns[0]"),
             Column("Last", ".status.lastRun"),
             READY,
+            READY_REASON,
             AGE,
             READY_MESSAGE,
         ),

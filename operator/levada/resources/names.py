@@ -114,3 +114,9 @@ MAX_TOLD: Final = 32
 MAX_NOTIFICATIONS_HELD: Final = 64
 MAX_DELIVERY_ERROR_CHARS: Final = 512
 MAX_SLOT_ENTRIES: Final = 256
+
+
+def limit_object(name: str) -> str:
+    """The name of the ConcurrencyLimit that a limit's name in code means: `My_DB` is the object `my-db`."""
+    plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in name.lower())
+    return "-".join(part for part in plain.split("-") if part)[:MAX_NAME_LENGTH].strip("-")

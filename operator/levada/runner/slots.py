@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from levada.exceptions import MissingContextError
-from levada.resources.names import MAX_NAME_LENGTH
+from levada.resources.names import limit_object
 from levada.resources.phases import is_terminal
 from levada.runner.api import ApiProblem, Conflict, NotAllowed, Rejected, RunApi, RunGone
 from levada.runner.settings import Settings, SettingsError, settings_from
@@ -38,7 +37,6 @@ _KNOWN_SECONDS: Final = 1.0
 _TROUBLE_SECONDS: Final = 30.0
 # Open entries of one process: the map holds 256, and there may be other processes in the pod.
 _MOST_OPEN: Final = 100
-_UNSAFE: Final = re.compile(r"[^a-z0-9]+")
 
 ASKED, WAITING, HELD, MISSING, REFUSED, FAILED = "asked", "Waiting", "Held", "missing", "Refused", "failed"
 
@@ -86,11 +84,6 @@ def provider() -> "PodSlots":
     return PodSlots(RunApi.of(settings), settings)
 
 
-def object_name(name: str) -> str:
-    """The name of the ConcurrencyLimit that a limit's name means: `My_DB` is the object `my-db`."""
-    return _UNSAFE.sub("-", name.lower()).strip("-")[:MAX_NAME_LENGTH].strip("-")
-
-
 class PodSlots:
     """The slots that one process of the pod holds and waits for."""
 
@@ -125,7 +118,7 @@ class PodSlots:
             self._begin()
         with self._changed:
             number = f"{self._prefix}-{next(self._numbers)}"
-            made = Ask(self, number, object_name(limit), occupy, holder[:256], rate=rate)
+            made = Ask(self, number, limit_object(limit), occupy, holder[:256], rate=rate)
             self._new.append(made)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="levada-slots", daemon=True)

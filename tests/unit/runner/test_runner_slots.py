@@ -9,6 +9,7 @@ import pytest
 from levada import concurrency as module
 from levada.concurrency import arate_limit, concurrency, rate_limit, set_limit
 from levada.exceptions import ConcurrencyTimeout, MissingContextError, OptionError
+from levada.resources.names import limit_object
 from levada.runner import slots
 from levada.runner.settings import settings_from
 from levada.settings import SLOT_PROVIDER_VARIABLE
@@ -196,7 +197,7 @@ def test_a_forked_process_asks_for_itself(pod):
     ("name", "expected"), [("db", "db"), ("My_DB", "my-db"), ("a.b/c", "a-b-c"), ("--", ""), ("x" * 60, "x" * 50)]
 )
 def test_names_of_limits_become_names_of_objects(name, expected):
-    assert slots.object_name(name) == expected
+    assert limit_object(name) == expected
 
 
 def test_outside_of_a_pod_there_is_nobody_to_ask(monkeypatch):
