@@ -168,7 +168,14 @@ def _carry_out(
 
 
 def _dry_words(status: dict[str, Any]) -> str:
-    return f"Dry run: {status.get('toRun', 0)} runs would be made. The same command without --dry-run makes them."
+    """The plan in a sentence. The operator's own says how to start the object, which this command removes again."""
+    if status.get("phase") != "Planned":
+        return ""
+    present = f", {status['present']} have a run already" if status.get("present") else ""
+    return (
+        f"Dry run: {status.get('toRun', 0)} of {status.get('total', 0)} ticks would be run{present}. "
+        "The same command without --dry-run runs them."
+    )
 
 
 async def _zone_of_ticks(client: "Client", spec: dict[str, Any], namespace: str) -> str:
