@@ -30,6 +30,18 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.005)
 
 
+def is_running(process_id: int) -> bool:
+    """Whether the process is there and executes still.
+
+    A process that was killed is there for another moment, while the kernel takes it apart: who asserts its end waits with
+    `until`. A zombie, which waits for its parent to look, runs no more.
+    """
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def is_at_rest(process_id: int) -> bool:
     """Whether all its threads sleep or wait.
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 from levada.agent import processes
 from levada.agent.processes import Shim
@@ -55,10 +54,3 @@ async def lines(folder, count):
     """What the log says, once it has so many lines."""
     await until(lambda: folder.paths.log.read_text().count("\n") >= count)
     return folder.paths.log.read_text().splitlines()
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False

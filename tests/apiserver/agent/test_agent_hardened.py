@@ -8,11 +8,11 @@ import subprocess
 import sys
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
 from levada.agent import cgroups
+from support.processes import is_running
 
 pytestmark = pytest.mark.apiserver
 
@@ -46,13 +46,6 @@ def queues(node):
 
 def row(output, name):
     return next(line.split() for line in output.splitlines() if line.startswith(name))
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def test_limits_by_the_kernel_and_strays_of_lost_state(start_agent, make_jobs, node, until):
@@ -91,10 +84,10 @@ def test_limits_by_the_kernel_and_strays_of_lost_state(start_agent, make_jobs, n
     hidden = int(until(lambda: jobs.logs("hides-1").strip()))
     agent.kill()
     shutil.rmtree(agent.pods)
-    assert alive(hidden)
+    assert is_running(hidden)
     agent.start()
     assert jobs.ended("hides-1")["status"]["reason"] == "NodeLost"
-    until(lambda: not alive(hidden))
+    until(lambda: not is_running(hidden))
     until(lambda: not groups(), lambda: str(groups()))
 
 
@@ -108,7 +101,7 @@ def test_strays_of_lost_state_without_groups(agent, jobs, until):
     jobs._kubectl("delete", "job", "run-1", "-n", jobs.namespace, "--cascade=orphan")
     jobs._kubectl("delete", "pod", pod, "-n", jobs.namespace, "--force", "--grace-period=0")
     agent.start()
-    until(lambda: not alive(pid))
+    until(lambda: not is_running(pid))
 
 
 def test_drain_queues_and_the_list(start_agent, make_jobs, levada, node, until):

@@ -10,16 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from support.processes import is_running
+
 pytestmark = pytest.mark.apiserver
 
 COUNT = "import os, pathlib, sys; p = pathlib.Path(sys.argv[1]); p.open('a').write('x'); "
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def printed(jobs, until, name="run-1"):
@@ -72,12 +67,12 @@ def test_grace_ends_in_sigkill_for_the_whole_tree(agent, jobs, kubectl, until):
     )
     jobs.run(["python", "-c", code], terminationGracePeriodSeconds=1)
     pids = [int(pid) for pid in printed(jobs, until).split()]
-    assert len(pids) == 3 and all(alive(pid) for pid in pids)
+    assert len(pids) == 3 and all(is_running(pid) for pid in pids)
     pod = jobs.pod()["metadata"]
     begun = time.monotonic()
     kubectl("delete", "pod", pod["name"], "-n", jobs.namespace, "--timeout=15s")
     assert 0.9 < time.monotonic() - begun < 8
-    assert not any(alive(pid) for pid in pids)
+    until(lambda: not any(is_running(pid) for pid in pids))
     until(lambda: not (agent.pods / pod["uid"]).exists())
 
 
@@ -101,7 +96,7 @@ def test_a_forced_deletion_ends_the_process(agent, jobs, kubectl, until):
     pid = int(printed(jobs, until))
     name = jobs.pod()["metadata"]["name"]
     kubectl("delete", "pod", name, "-n", jobs.namespace, "--force", "--grace-period=0")
-    until(lambda: not alive(pid))
+    until(lambda: not is_running(pid))
 
 
 def test_a_killed_agent_finds_its_pods_again(agent, jobs, until, tmp_path):
@@ -140,9 +135,9 @@ def test_a_deletion_while_no_agent_runs_is_carried_out_later(agent, jobs, kubect
     agent.kill()
     kubectl("delete", "job", "run-1", "-n", jobs.namespace, "--wait=false")
     until(lambda: "deletionTimestamp" in (jobs.pod() or {"metadata": {"deletionTimestamp": 1}})["metadata"])
-    assert alive(pid)
+    assert is_running(pid)
     agent.start()
-    until(lambda: not alive(pid))
+    until(lambda: not is_running(pid))
     until(lambda: jobs.pod() is None)
 
 
@@ -153,7 +148,7 @@ def test_a_pod_that_vanished_while_no_agent_ran_is_ended(agent, jobs, kubectl, u
     kubectl("delete", "job", "run-1", "-n", jobs.namespace, "--cascade=orphan")
     kubectl("delete", "pod", jobs.pod()["metadata"]["name"], "-n", jobs.namespace, "--force", "--grace-period=0")
     agent.start()
-    until(lambda: not alive(pid))
+    until(lambda: not is_running(pid))
     until(lambda: not list(agent.pods.iterdir()))
 
 
@@ -171,7 +166,7 @@ def test_a_killed_shim_is_a_lost_container(agent, jobs, until):
         "ContainerStatusUnknown",
         137,
     )
-    until(lambda: not any(alive(pid) for pid in pids))
+    until(lambda: not any(is_running(pid) for pid in pids))
 
 
 def test_a_claim_without_a_process_is_never_started_again(agent, jobs, until, tmp_path):
@@ -227,13 +222,13 @@ def test_a_stopped_agent_leaves_its_pods_running_and_says_so(agent, jobs, kubect
     said = agent.stop()
     assert "1 flow runs go on without it" in said
     assert jobs.pod()["metadata"]["name"] in said
-    assert alive(pid)
+    assert is_running(pid)
     node = json.loads(kubectl("get", "node", agent.name, "-o", "json"))
     ready = next(condition for condition in node["status"]["conditions"] if condition["type"] == "Ready")
     assert (ready["status"], ready["reason"]) == ("False", "AgentStopped")
     agent.start()
     until(lambda: "Ready" in kubectl("get", "node", agent.name, "--no-headers").split()[1])
-    assert alive(pid)
+    assert is_running(pid)
 
 
 def test_a_second_agent_of_one_name_refuses_to_start(agent):

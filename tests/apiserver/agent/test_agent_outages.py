@@ -4,11 +4,11 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 
 from levada.cluster import Cluster
+from support.processes import is_running
 
 pytestmark = pytest.mark.apiserver
 
@@ -33,13 +33,6 @@ def nervous(nervous_cluster, nervous_kubectl, start_agent, jobs_in):
     """(agent, jobs) on that cluster."""
     agent = start_agent(None, "--heartbeat-seconds", "1", in_cluster=nervous_cluster)
     return agent, jobs_in(nervous_kubectl, agent.name)
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def ready(kubectl, name):
@@ -89,9 +82,9 @@ def test_a_dead_agents_pods_are_left_to_the_node_life_cycle(
     until(lambda: "deletionTimestamp" in jobs.pod()["metadata"], timeout_s=30)
     disruption = [c for c in jobs.pod()["status"]["conditions"] if c["type"] == "DisruptionTarget"]
     assert disruption[0]["reason"] == "DeletionByTaintManager"
-    assert alive(pid)
+    assert is_running(pid)
     agent.start()
-    until(lambda: not alive(pid))
+    until(lambda: not is_running(pid))
     until(lambda: jobs.pod() is None)
     assert ready(nervous_kubectl, agent.name) == "True"
 

@@ -7,7 +7,8 @@ import pytest
 from levada.agent import shim
 from levada.agent.folder import PodFolder
 from levada.agent.shim.log import Log
-from support.shims import UID, alive, finish, lines, start, until
+from support.processes import is_running
+from support.shims import UID, finish, lines, start, until
 
 SIZE = "1m"
 # Prints when the file `go` is there, and ends with 5 when `end` is.
@@ -69,7 +70,7 @@ async def test_without_a_reserve_the_end_waits_for_space(disk, flow, tmp_path):
     for name in ("go", "more", "end"):
         (tmp_path / name).touch()
     pid = folder.started()["pid"]
-    await until(lambda: not alive(pid))
+    await until(lambda: not is_running(pid))
     assert process.is_alive
     assert folder.exit() is None
     (disk / "filler").unlink()

@@ -10,7 +10,8 @@ from levada.agent import cgroups, limits, shim
 from levada.agent.folder import PodFolder
 from levada.agent.limits import Limits, Wanted
 from levada.agent.settings import Limiting, SettingsError
-from support.shims import UID, alive, finish, lines, run, start, until
+from support.processes import is_running
+from support.shims import UID, finish, lines, run, start, until
 
 
 @pytest.fixture
@@ -239,12 +240,12 @@ async def test_what_hides_from_everything_else_is_in_the_group(folder, kernel):
     hidden = int((await lines(folder, 1))[0].split()[3])
     process.signal(signal.SIGKILL)
     await finish(process)
-    assert alive(hidden)
+    assert is_running(hidden)
     assert kernel.release_strays(lambda uid: uid == UID) == []
-    assert alive(hidden)
+    assert is_running(hidden)
     assert len(folder.cgroups()) >= 1
     assert kernel.release_strays(lambda _: False) == [UID]
-    await until(lambda: not alive(hidden))
+    await until(lambda: not is_running(hidden))
     assert not any(path.exists() for path in folder.cgroups())
 
 

@@ -10,7 +10,8 @@ from levada.agent import processes, shim
 from levada.agent.folder import PodFolder
 from levada.agent.processes import Shim
 from levada.agent.shim.log import Log
-from support.shims import UID, alive, finish, lines, prepare, run, start, until
+from support.processes import is_running
+from support.shims import UID, finish, lines, prepare, run, start, until
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ async def test_nothing_outlives_the_container(folder):
     )
     record = await run(folder, code)
     assert record["exitCode"] == 0
-    assert not alive(int(folder.paths.log.read_text().split()[3]))
+    await until(lambda: not is_running(int(folder.paths.log.read_text().split()[3])))
 
 
 async def test_memory_over_the_limit(folder):
@@ -152,7 +153,7 @@ async def test_the_process_dies_with_its_shim(folder):
     process.signal(signal.SIGKILL)
     await finish(process)
     assert folder.exit() is None
-    await until(lambda: not alive(pid))
+    await until(lambda: not is_running(pid))
 
 
 async def test_strays_of_a_dead_shim_are_found_by_their_marker(folder):
@@ -161,10 +162,10 @@ async def test_strays_of_a_dead_shim_are_found_by_their_marker(folder):
     stray = int((await lines(folder, 1))[0].split()[3])
     process.signal(signal.SIGKILL)
     await finish(process)
-    assert alive(stray)
+    assert is_running(stray)
     assert processes.kill_strays("another-uid") == 0
     assert processes.kill_strays(UID) >= 1
-    await until(lambda: not alive(stray))
+    await until(lambda: not is_running(stray))
 
 
 async def test_of_many_shims_only_one_starts_the_container(folder, tmp_path):

@@ -9,7 +9,6 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -18,6 +17,7 @@ from levada.engine.deadlines import TooLate
 from levada.engine.remote import RemoteCall
 from levada.exceptions import OptionError, RunCancelled, RunFailed, SerializationError, WorkerCrashed
 from levada.task_runners import DaskTaskRunner, ProcessPoolTaskRunner
+from support.processes import is_running, until
 
 pytest.importorskip("distributed")
 
@@ -418,7 +418,7 @@ def test_what_cannot_be_interrupted_ends_with_its_worker(processes):
     with pytest.raises(TooLate):
         processes.call(a_call(deaf, timeout_seconds=0.1))
     assert time.monotonic() - began < 4
-    assert not is_alive(worker)
+    until(lambda: not is_running(worker))
     assert processes.call(a_call(pid)) != worker
 
 
@@ -441,14 +441,6 @@ def test_on_dask_a_deaf_call_is_given_up_a_second_later(dask_cluster, tmp_path):
 
 
 # Deaths.
-def is_alive(process_id):
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def die(flag):
     if not flag.exists():
         flag.touch()
@@ -539,17 +531,9 @@ def test_cancelling_interrupts_the_code_and_leaves_nobody(tmp_path):
     assert time.monotonic() - began < 4
     assert (tmp_path / "cleaned").exists()
     process_ids = [int(text) for text in (tmp_path / "pids").read_text().split()]
-    assert not any(is_running(process_id) for process_id in process_ids)
+    until(lambda: not any(is_running(process_id) for process_id in process_ids))
     with pytest.raises(RunCancelled):
         workers.call(a_call(pid))
-
-
-def is_running(process_id):
-    """Whether it is there and no zombie."""
-    try:
-        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_closing_dask_workers_cancels_what_waits(dask_cluster):
@@ -584,10 +568,7 @@ ProcessPoolTaskRunner(1).open().call(RemoteCall(busy, (sys.argv[1],), {}, "busy-
             time.sleep(0.02)
         parent.kill()
     worker = int(path.read_text())
-    end = time.monotonic() + 10
-    while is_running(worker) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not is_running(worker)
+    until(lambda: not is_running(worker))
 
 
 # Clusters.

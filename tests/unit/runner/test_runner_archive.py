@@ -2,13 +2,13 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from levada.archive.reader import Archive
+from support.processes import is_running, until
 from unit.runner.fake_api import FakeApi
 from unit.runner.process import SLOW, TWO_TASKS, Runner
 
@@ -226,18 +226,7 @@ def test_the_process_does_not_outlive_its_keeper(fake: FakeApi, begin: Start) ->
     os.kill(runner.process.pid, signal.SIGKILL)
     runner.process.wait(10)
     runner.process.stdout.read()  # ends when nobody has the pipe any more: the process is ending, or has ended
-    deadline = time.monotonic() + 10
-    while _runs(child):
-        assert time.monotonic() < deadline, f"process {child} goes on without its keeper"
-        time.sleep(0.01)
-
-
-def _runs(pid: int) -> bool:
-    """Whether the process executes still; a zombie, which waits for its parent to look, does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    until(lambda: not is_running(child))
 
 
 def _children(pid: int) -> list[int]:
