@@ -119,7 +119,7 @@ def test_two_field_managers_share_a_deployment(kubectl, namespace):
     [
         ("flow", "NAME ENTRYPOINT READY REASON AGE"),
         ("fdep", "NAME FLOW QUEUE PAUSED READY REASON AGE"),
-        ("fsched", "NAME DEPLOYMENT CRON EVERY ZONE SUSPEND NEXT LAST READY AGE"),
+        ("fsched", "NAME DEPLOYMENT CRON EVERY ZONE SUSPEND NEXT LAST READY REASON AGE"),
         ("fr", "NAME PHASE TASKS NOW REASON DEPLOYMENT AGE"),
         ("wq", "NAME LIMIT PRIORITY PAUSED ACTIVE WAITING AGE"),
         ("climit", "NAME LIMIT ACTIVE WAITING PER-SECOND AGE"),
