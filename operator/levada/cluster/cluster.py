@@ -99,6 +99,7 @@ class Cluster:
         kube_api_qps: int | None = None,
         node_grace_seconds: int | None = None,
         unreachable_toleration_seconds: int | None = None,
+        node_address: str | None = None,
     ) -> None:
         """Start whatever is not running, and return when all of it is healthy.
 
@@ -111,7 +112,7 @@ class Cluster:
         if sys.platform != "linux":
             raise ClusterError("the local control plane runs on Linux only", "use kind: https://kind.sigs.k8s.io")
         begun = time.monotonic()
-        options = Options(kube_api_qps, node_grace_seconds, unreachable_toleration_seconds)
+        options = Options(kube_api_qps, node_grace_seconds, unreachable_toleration_seconds, node_address)
         programs = binaries.ensure(progress)
         with self._locked(progress):
             self._refuse_other_durability(ephemeral)
@@ -236,7 +237,7 @@ class Cluster:
         if known and running and all(Path(path).exists() for path in known.binaries.values()):
             planned = replace(planned, binaries=known.binaries)
         state.save(self.layout.state, planned)
-        credentials.ensure(self.layout, pki.now())
+        credentials.ensure(self.layout, pki.now(), planned.options.node_address)
         credentials.write_kubeconfigs(self.layout, self.name, planned.url(API_SERVER))
         return planned
 

@@ -1,6 +1,6 @@
 """The command line of each component. Pure: state and paths in, arguments out.
 
-Everything listens on loopback only. The API server refuses anonymous requests; whoever comes has a certificate of the
+Everything listens on loopback only, unless nodes with containers are to reach the API server. The API server refuses anonymous requests; whoever comes has a certificate of the
 cluster's authority or a service-account token. An agent's kubelet endpoint has a self-signed certificate, so the API
 server is given no authority to check it with; the agent for its part checks the API server's client certificate.
 """
@@ -50,6 +50,9 @@ CONTROLLERS: Final = (
     "ttl-after-finished-controller",
     "validatingadmissionpolicy-status-controller",
 )
+# What Services need, where there are nodes whose pods could be behind them.
+ENDPOINT_CONTROLLERS: Final = ("endpoints-controller", "endpointslice-controller")
+ALL_ADDRESSES: Final = "0.0.0.0"
 
 
 def command(component: str, layout: Layout, state: State) -> list[str]:
@@ -109,9 +112,10 @@ def _etcd(layout: Layout, state: State) -> Flags:
 
 def _api_server(layout: Layout, state: State) -> Flags:
     pki = Store(layout.pki)
+    address = state.options.node_address
     return {
-        "bind-address": LOOPBACK,
-        "advertise-address": LOOPBACK,
+        "bind-address": ALL_ADDRESSES if address else LOOPBACK,
+        "advertise-address": address or LOOPBACK,
         "secure-port": state.port(API_SERVER),
         "tls-cert-file": pki.certificate("apiserver"),
         "tls-private-key-file": pki.key("apiserver"),
@@ -130,8 +134,8 @@ def _api_server(layout: Layout, state: State) -> Flags:
         "service-account-signing-key-file": pki.key("service-account"),
         "service-account-key-file": pki.certificate("service-account"),
         "service-cluster-ip-range": SERVICE_CLUSTER_IP_RANGE,
-        # Endpoints may not be loopback addresses, so the `kubernetes` Service has none here.
-        "endpoint-reconciler-type": "none",
+        # Endpoints may not be loopback addresses, so without another one the `kubernetes` Service has none.
+        "endpoint-reconciler-type": None if address else "none",
         "default-unreachable-toleration-seconds": state.options.unreachable_toleration_seconds,
         "default-not-ready-toleration-seconds": state.options.unreachable_toleration_seconds,
         "profiling": "false",
@@ -161,7 +165,7 @@ def _controller_manager(layout: Layout, state: State) -> Flags:
     grace = state.options.node_grace_seconds
     return {
         **_client_flags(CONTROLLER_MANAGER, layout, state),
-        "controllers": ",".join(CONTROLLERS),
+        "controllers": ",".join(CONTROLLERS + ENDPOINT_CONTROLLERS * bool(state.options.node_address)),
         "use-service-account-credentials": "true",
         "service-account-private-key-file": pki.key("service-account"),
         "root-ca-file": pki.certificate("ca"),

@@ -52,16 +52,17 @@ CERTIFICATES: Final = (
 )
 
 
-def ensure(layout: Layout, at: datetime) -> None:
-    """Create what is missing, and renew what ends soon or does not fit together."""
+def ensure(layout: Layout, at: datetime, node_address: str | None = None) -> None:
+    """Create what is missing, and renew what ends soon, does not fit together or lacks the API server's further address."""
     store = pki.Store(layout.pki)
     authorities = {name: _ensure_authority(store, name, at) for name in (CLUSTER_AUTHORITY, ETCD_AUTHORITY)}
     _ensure_service_account_key(store)
     for wanted in CERTIFICATES:
         authority = authorities[wanted.authority]
+        hosts = (*wanted.hosts, node_address) if node_address and wanted.user == API_SERVER else wanted.hosts
         pair = store.read(wanted.name)
-        if pair is None or not _usable(pair, authority, at):
-            store.write(wanted.name, pki.issue(authority, wanted.user, wanted.groups, hosts=wanted.hosts, at=at))
+        if pair is None or not (_usable(pair, authority, at) and pki.covers(pair, hosts)):
+            store.write(wanted.name, pki.issue(authority, wanted.user, wanted.groups, hosts=hosts, at=at))
 
 
 def _ensure_authority(store: pki.Store, name: str, at: datetime) -> pki.Pair:

@@ -197,6 +197,16 @@ def matches(pair: Pair) -> bool:
         return False
 
 
+def covers(pair: Pair, hosts: Sequence[str]) -> bool:
+    """Whether a server with this certificate may be called by all these names and addresses."""
+    try:
+        certificate = x509.load_pem_x509_certificate(pair.certificate)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (ValueError, x509.ExtensionNotFound):
+        return not hosts
+    return all(_alternative_name(host) in names for host in hosts)
+
+
 def signed_by(pair: Pair, authority: Pair) -> bool:
     """Whether the authority signed the certificate (it may have been replaced)."""
     try:

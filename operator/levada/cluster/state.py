@@ -1,5 +1,6 @@
 """What a cluster remembers between two commands: its ports, its binaries and the options it was started with."""
 
+import ipaddress
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -36,15 +37,31 @@ class Options:
     """How long a node may be silent before it counts as lost (default 50)."""
     unreachable_toleration_seconds: int | None = None
     """How long pods stay on a lost node before they are deleted (default 300). Counts for pods created later."""
+    node_address: str | None = None
+    """The address of this machine at which nodes with containers, and their pods, reach the API server (default: none, it
+    listens on loopback only). With it the control plane looks after the endpoints of Services, too."""
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise ClusterError(f"{name} is {value}", "use a whole number of at least 1")
+        if self.node_address is not None and not _is_reachable(self.node_address):
+            raise ClusterError(
+                f"node_address is {self.node_address!r}", "use an IP address of this machine other than loopback"
+            )
 
     def overlaid(self, newer: "Options") -> "Options":
         """These options with those of `newer` that say something."""
         return replace(self, **{name: value for name, value in asdict(newer).items() if value is not None})
+
+
+def _is_reachable(address: str) -> bool:
+    """Whether others could use it: endpoints of Services may not be loopback addresses."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return not (parsed.is_loopback or parsed.is_unspecified or parsed.is_link_local or parsed.is_multicast)
 
 
 @dataclass(frozen=True, slots=True)

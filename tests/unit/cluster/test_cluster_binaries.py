@@ -3,7 +3,7 @@
 import pytest
 
 from levada.cluster import binaries, build
-from levada.cluster.binaries import ALL, cache_folder, ensure, kubectl_from_path, locate, minor_version
+from levada.cluster.binaries import ALL, NODE, cache_folder, ensure, kubectl_from_path, locate, minor_version
 from levada.cluster.downloads import ETCD_BASE_VARIABLE, KUBERNETES_BASE_VARIABLE
 from levada.cluster.errors import BinariesUnavailableError
 
@@ -123,6 +123,14 @@ def test_what_cannot_be_downloaded_is_built(tmp_path, mirrors, monkeypatch):
     assert set(ensure(lines.append, tmp_path)) == set(ALL)
     assert asked == ["kube-controller-manager", "kube-scheduler", "kubectl"]
     assert any("no download: " in line and "kube-controller-manager.sha256 answers 404" in line for line in lines)
+
+
+def test_what_a_node_runs_is_fetched_only_when_it_is_asked_for(tmp_path, mirrors):
+    for name in (*ALL, *NODE):
+        mirrors.publish(name)
+    assert set(ensure(cache=tmp_path)) == set(ALL)
+    assert set(ensure(cache=tmp_path, names=NODE)) == set(NODE)
+    assert sorted(path.name for path in cache_folder(tmp_path).iterdir()) == sorted((*ALL, *NODE))
 
 
 def test_corrupted_download_is_built_instead(tmp_path, mirrors, monkeypatch):

@@ -115,6 +115,17 @@ class TestEnsure:
         assert after["ca.crt"] == before["ca.crt"]
         assert after["service-account.key"] == before["service-account.key"]
 
+    def test_an_address_for_nodes_is_added_to_the_api_server_alone(self, layout):
+        before = self.contents(layout)
+        credentials.ensure(layout, NOW, "10.1.2.3")
+        after = self.contents(layout)
+        assert {name for name in before if before[name] != after[name]} == {"apiserver.crt", "apiserver.key"}
+        pair = pki.Store(layout.pki).read("apiserver")
+        assert pki.covers(pair, ["10.1.2.3", "localhost", "127.0.0.1"])
+        assert not pki.covers(pair, ["10.1.2.4"])
+        credentials.ensure(layout, NOW)
+        assert self.contents(layout) == after, "one name more is no reason for a new certificate"
+
     def test_new_authority_replaces_all_it_has_to_sign(self, layout):
         (layout.pki / "ca.key").unlink()
         credentials.ensure(layout, NOW)

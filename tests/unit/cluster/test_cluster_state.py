@@ -156,6 +156,23 @@ def test_node_options_reach_their_components(layout):
     assert server["--default-unreachable-toleration-seconds"] == "3"
 
 
+def test_with_an_address_for_nodes_the_api_server_can_be_reached_and_services_have_endpoints(layout):
+    server = flags(API_SERVER, layout, node_address="10.1.2.3")
+    assert (server["--advertise-address"], server["--bind-address"]) == ("10.1.2.3", "0.0.0.0")
+    assert "--endpoint-reconciler-type" not in server
+    for component in (CONTROLLER_MANAGER, SCHEDULER):
+        assert flags(component, layout, node_address="10.1.2.3")["--bind-address"] == "127.0.0.1"
+    assert "endpointslice-controller" in flags(CONTROLLER_MANAGER, layout, node_address="10.1.2.3")["--controllers"]
+    assert "endpointslice-controller" not in flags(CONTROLLER_MANAGER, layout)["--controllers"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "169.254.1.1", "node", ""])
+def test_an_address_that_no_node_could_reach_is_refused(address):
+    with pytest.raises(ClusterError, match="node_address") as caught:
+        Options(node_address=address)
+    assert "other than loopback" in caught.value.hint
+
+
 def test_database_syncs_unless_ephemeral(layout):
     assert not any("fsync" in argument for argument in components.command(ETCD, layout, State(PORTS, BINARIES)))
     assert "--unsafe-no-fsync=true" in components.command(ETCD, layout, State(PORTS, BINARIES, ephemeral=True))
