@@ -7,11 +7,9 @@ processes that were killed have left behind.
 """
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ import pytest
 from levada.cluster import Cluster, ClusterError
 from levada.cluster.binaries import ensure
 from levada.cluster.processes import identify
+from support.kubectl import Kubectl, bind
 
 _HOMES = Path(tempfile.gettempdir()) / f"levada-tests-{os.getuid()}"
 _FIELD_MANAGER = "levada-tests"
@@ -35,19 +34,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         # Without binaries the fixture `cluster` says why; the tests that need none still run.
         with contextlib.suppress(ClusterError):
             ensure(reporter.write_line if reporter else lambda _: None)
-
-
-class KubectlError(AssertionError):
-    """kubectl failed; `stderr` holds what it said."""
-
-    def __init__(self, arguments: tuple[str, ...], result: subprocess.CompletedProcess[str]) -> None:
-        super().__init__(f"kubectl {' '.join(arguments)} ended with {result.returncode}: {result.stderr.strip()}")
-        self.returncode = result.returncode
-        self.stdout = result.stdout
-        self.stderr = result.stderr
-
-
-Kubectl = Callable[..., str]
 
 
 def _home_name(pid: int) -> str | None:
@@ -99,40 +85,10 @@ def kubeconfig(cluster: Cluster) -> Path:
 def kubectl_for(cluster_home: Path) -> Callable[[Path, Path], Kubectl]:
     """Make a kubectl from a program and a kubeconfig."""
 
-    def bind(program: Path, kubeconfig: Path) -> Kubectl:
-        # Ports are used again by later clusters: discovery cached under them in ~/.kube would be another cluster's.
-        environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "KUBECACHEDIR": str(cluster_home / "kubectl-cache")}
+    def make(program: Path, kubeconfig: Path) -> Kubectl:
+        return bind(program, kubeconfig, cluster_home / "kubectl-cache")
 
-        def run(*arguments: str, stdin: str | dict[str, Any] | list[dict[str, Any]] | None = None) -> str:
-            """Run kubectl and return what it prints. `stdin`: text, an object, or objects, for `-f -`."""
-            result = subprocess.run(
-                [program, *arguments],
-                input=_as_text(stdin),
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            if result.returncode != 0:
-                raise KubectlError(arguments, result)
-            return result.stdout
-
-        return run
-
-    return bind
-
-
-def _as_text(stdin: str | dict[str, Any] | list[dict[str, Any]] | None) -> str:
-    match stdin:
-        case None:
-            return ""
-        case str():
-            return stdin
-        case dict():
-            return json.dumps(stdin)
-        case list():
-            return json.dumps({"apiVersion": "v1", "kind": "List", "items": stdin})
+    return make
 
 
 @pytest.fixture(scope="session")
