@@ -171,7 +171,7 @@ def run(
         max_active_runs=max_active_runs,
         history=HistorySettings(sweep_s=history_interval, first_sweep_s=min(10.0, history_interval)),
     )
-    asyncio.run(_serve(settings))
+    _in_a_loop(settings)
 
 
 def _storage(said: str | None, kubeconfig: Path | None, context: str | None) -> str:
@@ -223,6 +223,16 @@ def _lease_times(duration_s: int, renew_deadline_s: float, retry_s: float) -> "L
         return LeaseTimes(duration_s, renew_deadline_s, retry_s)
     except ValueError as wrong:
         raise error(str(wrong), "change --retry-period, --renew-deadline or --lease-duration") from None
+
+
+def _in_a_loop(settings: "OperatorSettings") -> None:
+    """Run in the event loop of uvloop, which takes a tenth off the CPU that a run costs; it does not exist for Windows."""
+    if sys.platform == "win32":
+        asyncio.run(_serve(settings))
+    else:
+        import uvloop
+
+        uvloop.run(_serve(settings))
 
 
 async def _serve(settings: "OperatorSettings") -> None:
