@@ -23,7 +23,7 @@ import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from levada.cluster import Cluster
+from levada.cluster import Cluster, ports
 from levada.kube import Client
 from levada.kube.errors import ApiError
 from levada.resources import kinds, names
@@ -36,7 +36,7 @@ NAMESPACE = "default"
 NODES = 10
 CONCURRENT_CREATES = 50
 DEADLINE_SECONDS = 300
-METRICS_PORT = 19433
+METRICS_PORT = ports.choose()  # benchmarks may run side by side
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 

@@ -38,7 +38,7 @@ from flow_runs import (
     wait_for_all,
     wait_until_ready,
 )
-from levada.cluster import Cluster
+from levada.cluster import Cluster, ports
 from levada.decide.definition_views import deployment_view
 from levada.decide.facts import Settings
 from levada.decide.manifest import Code, build_job
@@ -48,7 +48,7 @@ from levada.resources import kinds
 
 # Whoever carries it is not touched by the Job controller or by kwok.
 SEEDED = "seeded"
-METRICS_PORT = 19447
+METRICS_PORT = ports.choose()
 OTHER_CONTROLLER = "levada.dev/bench"
 TASKS = 5
 KEEP_ALL = {"keepSuccessful": 10_000, "keepFailed": 10_000}

@@ -261,11 +261,26 @@ async def run_kopf(controller: Controller, moments: Moments) -> None:
             return
 
 
+class NoDifferences(kopf.DiffBaseStorage):
+    """Keeps kopf from copying each object, code and ledger with it, for the differences that handlers of on.update ask for."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Nothing is worth a comparison."""
+        return kopf.BodyEssence({})
+
+    def fetch(self, **_: Any) -> None:
+        """Nothing was kept."""
+
+    def store(self, **_: Any) -> None:
+        """Keep nothing."""
+
+
 def kopf_settings() -> kopf.OperatorSettings:
     """Kopf as a watcher only: it logs nothing into the cluster and puts nothing on objects."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = NoDifferences()
     # A worker of kopf's stays with its object for this long after an event: a limit would make other objects wait for it.
     settings.queueing.idle_timeout = 0.5
     return settings
