@@ -16,7 +16,7 @@ _BLOCKS = "S3, S3Bucket and LocalFileSystem of levada.filesystems"
 
 
 def block_of(given: Any) -> Any:
-    """The block of a deployment's `storage=`: a block, or its name as type/name.
+    """The block of a deployment's `storage=`: a block, its name as type/name, or s3://bucket/folder.
 
     Raises:
         DeploymentError: runs cannot fetch code from such a place.
@@ -25,6 +25,8 @@ def block_of(given: Any) -> Any:
     from levada.blocks import load_block
     from levada.filesystems import S3, LocalFileSystem, S3Bucket
 
+    if isinstance(given, str) and given.startswith("s3://"):
+        return S3(bucket_path=given.removeprefix("s3://"))
     block = load_block(given) if isinstance(given, str) else given
     if isinstance(block, S3 | S3Bucket | LocalFileSystem):
         return block

@@ -67,6 +67,11 @@ def _source(deployment: "Deployment") -> tuple[list[Resource], Resource, str]:
     file, function = deployment.place
     if deployment.path is not None:
         return [], {"image": {"path": str(deployment.path)}}, f"{file.name}:{function}"
+    if deployment.source == "git":
+        from levada import _git_source
+
+        source, where = _git_source.source_of(file, deployment.git_secret)
+        return [], source, f"{where}:{function}"
     if deployment.storage is not None:
         from levada import _code_storage
 
@@ -103,6 +108,8 @@ def _flow(deployment: "Deployment", source: Resource, entrypoint: str) -> Resour
     version = flow.version or deployment.version
     if version:
         spec["version"] = version[:128]
+    if deployment.requirements is not None:
+        spec["requirements"] = deployment.requirements
     if deployment.parameter_schema is not None:
         spec["parameterSchema"] = deployment.parameter_schema
     return _object("Flow", _metadata(deployment, flow.slug), spec)

@@ -181,7 +181,8 @@ def _beyond(package: Path) -> list[Path]:
 
 
 _ELSEWHERE: Final = (
-    "put it into the image (image='...' with path='/folder/in/the/image'), or into a bucket (storage=S3.load('...'))"
+    "put it into the image (image='...' with path='/folder/in/the/image'), into a bucket (storage=S3.load('...')), or deploy "
+    "it from its Git repository (source='git')"
 )
 
 

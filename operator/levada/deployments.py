@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from levada import _manifests
 from levada._deployment_notifications import notifications_of
+from levada._packages import packages_of
 from levada.exceptions import DeploymentError, NotSupported, OptionError
 from levada.infrastructure import Infrastructure, KubernetesJob, Process
 from levada.schedules import Schedule, schedules_of
@@ -53,8 +54,11 @@ class Deployment:
         infrastructure: what the pod of a run gets: `Process()` or `KubernetesJob(...)`.
         tags: words to find the deployment by.
         parameters: arguments of the flow.
-        storage: a block for the code: `S3.load(...)`, `LocalFileSystem.load(...)`. Without it small code travels in the Flow
-            itself, and several files in a ConfigMap.
+        storage: a block for the code: `S3.load(...)`, `LocalFileSystem.load(...)`, or `"s3://bucket/folder"` with the keys of this
+            machine's environment. Without it small code travels in the Flow itself, and several files in a ConfigMap.
+        source: `"git"`: runs fetch the commit that is checked out here, which must be pushed.
+        git_secret: with `source="git"`: name of the Secret that opens the repository.
+        requirements: packages that runs install where they are missing: a list such as `["pandas>=2"]`, or a requirements file.
         work_queue_name: the WorkQueue whose limits count and that agents serve.
         work_pool_name: the queue, if `work_queue_name` is not given.
         description: what the flow does; the flow's own without it.
@@ -95,6 +99,9 @@ class Deployment:
         notifications: Iterable[Any] | None = None,
         enforce_parameter_schema: bool = True,
         skip_upload: bool = False,
+        source: str | None = None,
+        git_secret: str | None = None,
+        requirements: Iterable[str] | str | Path | None = None,
     ) -> None:
         from levada import _parameter_schema as schemas
         from levada import _sources
@@ -122,6 +129,9 @@ class Deployment:
         self.place = _sources.place_of(flow, entrypoint)
         if path is not None and storage is not None:
             raise DeploymentError("give path (the code is in the image) or storage (it is uploaded), not both")
+        self.source = _source(source, git_secret, {"path": path, "storage": storage})
+        self.git_secret = git_secret
+        self.requirements = packages_of(requirements)
 
     @classmethod
     def build_from_flow(
@@ -338,6 +348,17 @@ def _storage(given: Any) -> Any:
     from levada import _code_storage
 
     return None if given is None else _code_storage.block_of(given)
+
+
+def _source(source: str | None, secret: str | None, others: Mapping[str, Any]) -> str | None:
+    if source not in {None, "git"}:
+        raise DeploymentError(f"source={source!r} must be 'git', or absent: the code's size and files decide then")
+    if source is None and secret is not None:
+        raise DeploymentError("git_secret= opens a repository; give source='git' with it")
+    given = [name for name, value in others.items() if value is not None]
+    if source is not None and given:
+        raise DeploymentError(f"give source='git' (runs fetch the code from a repository) or {given[0]}, not both")
+    return source
 
 
 def _overlaid(given: Any, variables: Mapping[str, Any]) -> Any:

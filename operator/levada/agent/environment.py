@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from levada.agent.fields import FieldError, field_value, resource_value
 from levada.agent.sources import CONFIG_MAP, SECRET, PodFacts, Source, Sources, key_value, values
+from levada.resources.names import ENV_ENVIRONMENTS_DIR
 
 # PATH gets the folder of the agent's interpreter in front; PYTHONPATH is where an agent that is not installed finds levada.
 INHERITED: Final = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH")
@@ -40,6 +41,7 @@ def base(
         "PATH": f"{interpreter.parent}:{own.get('PATH') or DEFAULT_PATH}",
         "HOME": str(home),
         "HOSTNAME": hostname,
+        ENV_ENVIRONMENTS_DIR: str(state / "environments"),  # of all pods: packages of flows are installed once
         MARKER: uid,
         STATE_MARKER: str(state),
         "KUBERNETES_SERVICE_HOST": api_host,

@@ -66,9 +66,9 @@ def build(
     from levada.schedules import schedules_of
 
     rules = {"cron": cron, "interval": interval, "rrule": rrule}
-    _check_schedules(rules, timezone, anchor)
+    check_schedules(rules, timezone, anchor)
     is_stdout = str(output) == "-"
-    variables = {"image": image, "namespace": namespace, "env": _pairs(env, "--env")}
+    variables = {"image": image, "namespace": namespace, "env": pairs_of(env, "--env")}
     try:
         with redirect_stdout(sys.stderr) if is_stdout else nullcontext():  # what the file prints is no YAML
             flow = find_flow(entrypoint, prefect=prefect)
@@ -78,7 +78,7 @@ def build(
             work_queue_name=queue,
             schedules=schedules_of(**rules, timezone=timezone, anchor_date=anchor),
             tags=tag,
-            parameters=_parameters(parameter, parameters, flow),
+            parameters=parameters_of(parameter, parameters, flow),
             job_variables={key: value for key, value in variables.items() if value},
             storage=_block(storage),
             path=path,
@@ -98,7 +98,12 @@ def build(
         raise error(str(failure)) from None
 
 
-def _check_schedules(rules: dict[str, Any], timezone: str | None, anchor: str | None) -> None:
+def check_schedules(rules: dict[str, Any], timezone: str | None, anchor: str | None) -> None:
+    """Refuse options of a schedule where there is none.
+
+    Raises:
+        typer.Exit: it has been said.
+    """
     if timezone and not any(rules.values()):
         raise error("--timezone is that of a schedule, and there is none", "add --cron, --interval or --rrule")
     if anchor and not rules["interval"]:
@@ -144,7 +149,12 @@ def _block(slug: str | None) -> Any:
     return None if slug is None else load_block(slug)
 
 
-def _parameters(given: Sequence[str] | None, text: str | None, flow: "Flow[..., Any]") -> dict[str, Any]:
+def parameters_of(given: Sequence[str] | None, text: str | None, flow: "Flow[..., Any]") -> dict[str, Any]:
+    """The parameters of `-p` and `--params`, read as the flow takes them.
+
+    Raises:
+        typer.Exit: one cannot be read; it has been said.
+    """
     from levada.cli.parameters import ParameterSyntaxError, parse_parameters, value_for
 
     try:
@@ -158,7 +168,12 @@ def _parameters(given: Sequence[str] | None, text: str | None, flow: "Flow[..., 
         raise error(f"--params {text!r} is no JSON: {failure}") from None
 
 
-def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+def pairs_of(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """NAME=VALUE as a dict.
+
+    Raises:
+        typer.Exit: one is not of this form; it has been said.
+    """
     found = {}
     for each in given or ():
         name, equals, value = each.partition("=")

@@ -13,6 +13,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "backfills": ("levada.cli.backfills", "See how far backfills are, pause, cancel and repeat them."),
     "cluster": ("levada.cli.cluster", "A real Kubernetes control plane on this machine, for trying out and for tests."),
     "crds": ("levada.cli.crds", "Write the custom resource definitions."),
+    "deploy": ("levada.cli.deploy", "Put a flow on the cluster: Flow, Deployment and Schedules from its file."),
     "deployment": ("levada.cli.deployment", "Build, apply, list and run deployments."),
     "limits": ("levada.cli.limits", "List, set and remove the limits that tasks share."),
     "operator": ("levada.cli.operator", "Run the operator, or print what it needs to be allowed."),

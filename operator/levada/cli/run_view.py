@@ -21,6 +21,7 @@ STAGES = (
     ("scheduleSeconds", "a node"),
     ("imageSeconds", "the container"),
     ("importSeconds", "import"),
+    ("installSeconds", "of it packages"),
     ("holdSeconds", "held for its time"),
     ("userSeconds", "flow"),
 )
@@ -100,6 +101,7 @@ def facts(run: Run, present: datetime) -> list[tuple[str, str]]:
         ("Parameters", _parameters(spec.get("parameters"))),
         ("Repeats", spec.get("retryOf", "")),
         ("Reuses", _reuses(status.get("rerun"))),
+        ("Code", status.get("codeRevision", "")),
         ("Queue", status.get("queue", "")),
         ("Attempt", str(status["attempt"]) if status.get("attempt") else ""),
         ("Pod", _place(status.get("podName"), status.get("nodeName"))),

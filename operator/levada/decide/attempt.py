@@ -25,6 +25,7 @@ from levada.decide.timeouts import is_lost, pending_deadline, pending_since
 from levada.decide.times import seconds_between, stamp
 from levada.resources.names import CODE_DIR, MAX_ATTEMPTS_KEPT
 from levada.resources.phases import RunPhase
+from levada.resources.sources import at_revision
 
 # --- start -------------------------------------------------------------------------------------------------------------
 
@@ -101,11 +102,15 @@ def code_of(facts: RunFacts, pin: Pin) -> Code:
     flow = facts.flow
     earlier = next((job for job in facts.jobs if job.entrypoint), None)
     if earlier is not None and (flow is None or flow.generation != pin.generation):
-        return Code(pin.name, earlier.entrypoint, earlier.code_dir, pin.code_config_map)
+        directory = at_revision(earlier.code_dir, facts.run.code_revision)
+        return Code(pin.name, earlier.entrypoint, directory, pin.code_config_map, earlier.requirements)
     entrypoint = flow.entrypoint if flow is not None else ""
     elsewhere = (flow.remote or flow.image_path) if flow is not None else ""
+    if flow is not None and flow.generation == pin.generation:
+        elsewhere = at_revision(elsewhere, facts.run.code_revision)
     directory = CODE_DIR if pin.code_config_map else elsewhere or "."
-    return Code(pin.name, entrypoint, directory, pin.code_config_map)
+    requirements = flow.requirements if flow is not None else ""
+    return Code(pin.name, entrypoint, directory, pin.code_config_map, requirements)
 
 
 # --- watch -------------------------------------------------------------------------------------------------------------

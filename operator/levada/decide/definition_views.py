@@ -26,6 +26,7 @@ from levada.resources.names import (
     RUNNER_SERVICE_ACCOUNT,
 )
 from levada.resources.phases import DEFAULT_OCCASIONS
+from levada.resources.requirements import requirements_text
 
 
 def flow_view(obj: Object) -> FlowView:
@@ -43,7 +44,8 @@ def flow_view(obj: Object) -> FlowView:
         inline=source.get("inline"),
         config_map=(source.get("configMap") or EMPTY).get("name", ""),
         image_path=(source.get("image") or EMPTY).get("path", ""),
-        remote=sources.url_of(sources.place_of(source["s3"])) if source.get("s3") else "",
+        remote=sources.text_of(sources.place_of(source)),
+        requirements=requirements_text(spec),
         parameter_schema=spec.get("parameterSchema"),
         status=obj.get("status") or EMPTY,
         deleting="deletionTimestamp" in meta,

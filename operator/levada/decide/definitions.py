@@ -29,7 +29,8 @@ class FlowView:
     inline: str | None = None
     config_map: str = ""
     image_path: str = ""
-    remote: str = ""  # code in a bucket, as resources.sources writes it
+    remote: str = ""  # code in a bucket or repository, as resources.sources writes it
+    requirements: str = ""  # as resources.requirements writes it
     parameter_schema: Mapping[str, Any] | None = None
     status: Mapping[str, Any] = field(default_factory=dict)
     deleting: bool = False

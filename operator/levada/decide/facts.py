@@ -97,6 +97,7 @@ class RunView:
     admitted_at: datetime | None = None
     pin: Pin | None = None
     pod_name: str = ""
+    code_revision: str = ""
     queued_seconds: float = 0.0
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -130,7 +131,7 @@ class RunView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A Job that carries LABEL_RUN. `entrypoint` and `code_dir` are what it told the runner: a later attempt repeats them."""
+    """A Job that carries LABEL_RUN. `entrypoint`, `code_dir` and `requirements` are what it told the runner: a later attempt repeats them."""
 
     namespace: str
     name: str
@@ -151,6 +152,7 @@ class JobView:
     message: str = ""
     entrypoint: str = ""
     code_dir: str = ""
+    requirements: str = ""
     kueue: bool = False  # Kueue says when it may have a pod: while it may not, the Job is suspended
 
     @property

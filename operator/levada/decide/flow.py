@@ -1,7 +1,7 @@
 """What to do about a Flow: check its code as far as it can be seen, keep each version of inline code in a ConfigMap.
 
 A run mounts the version it began with, so a ConfigMap is immutable, named after its content, and stays while an unfinished run
-names it. Code in an image or a bucket is not looked at from here; it is the runner that says what is wrong with it.
+names it. Code in an image, a bucket or a repository is not looked at from here; it is the runner that says what is wrong with it.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from levada.decide.plan import EventSpec
 from levada.decide.readiness import Verdict, ready_patch
 from levada.resources import names
 from levada.resources.kinds import CONFIG_MAPS, FLOWS
+from levada.resources.sources import GitPlace, read_place
 
 KEPT_REVISIONS: Final = 5
 # A ConfigMap that a user owns is not watched (it may hold anything): look at it again from time to time.
@@ -119,10 +120,10 @@ def _verdict(flow: FlowView, code: Code) -> Verdict:
     if code.reason:
         return Verdict(ok=False, reason=code.reason, message=code.message)
     if flow.remote:
+        git = isinstance(read_place(flow.remote), GitPlace)
+        reason, where = ("CodeInRepository", "a Git repository") if git else ("CodeInBucket", "a bucket")
         return Verdict(
-            ok=True,
-            reason="CodeInBucket",
-            message="The code is in a bucket; it is fetched and checked when a run starts.",
+            ok=True, reason=reason, message=f"The code is in {where}; it is fetched and checked when a run starts."
         )
     if flow.image_path:
         return Verdict(

@@ -21,12 +21,13 @@ from levada.decide.retries import retries_left
 from levada.decide.times import stamp
 from levada.resources import names
 from levada.resources.kinds import FLOW_RUNS, JOBS
-from levada.resources.sources import read_url
+from levada.resources.sources import GitPlace, read_place
 
 _TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 Manifest = dict[str, Any]
 
 _CODE_VOLUME: Final = "levada-code"
+_SOURCE_VOLUME: Final = "levada-source"
 _IDENTITY_VOLUME: Final = "levada-identity"
 _SCRATCH_VOLUME: Final = "levada-scratch"
 _TOKEN_TTL_S: Final = 3600
@@ -40,12 +41,25 @@ _APPENDED: Final = frozenset({"tolerations", "envFrom"})
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """Where the runner finds the flow: a ConfigMap that is mounted, a folder of the image, or one of a bucket (as a URL)."""
+    """Where the runner finds the flow: a ConfigMap that is mounted, a folder of the image, or a place elsewhere (sources.py)."""
 
     flow: str
     entrypoint: str
     directory: str
     config_map: str = ""
+    requirements: str = ""
+
+    @property
+    def env_secret(self) -> str:
+        """The Secret whose keys become variables."""
+        place = read_place(self.directory)
+        return place.secret if place is not None and not isinstance(place, GitPlace) else ""
+
+    @property
+    def mounted_secret(self) -> str:
+        """The Secret whose keys become files: git takes keys and certificates from files."""
+        place = read_place(self.directory)
+        return place.secret if isinstance(place, GitPlace) else ""
 
 
 def job_name(run: str, attempt: int) -> str:
@@ -198,6 +212,8 @@ def _container(
     ]
     if code.config_map:
         mounts.append({"name": _CODE_VOLUME, "mountPath": names.CODE_DIR, "readOnly": True})
+    if code.mounted_secret:
+        mounts.append({"name": _SOURCE_VOLUME, "mountPath": names.SOURCE_SECRET_DIR, "readOnly": True})
     ours = _env(run, deployment, code, attempt=attempt, parameters=parameters, now=now)
     storage = deployment.storage or settings.storage
     if storage:
@@ -221,9 +237,8 @@ def _container(
     for field in ("imagePullPolicy", "resources", "envFrom"):
         if infrastructure.get(field):
             container[field] = infrastructure[field]
-    remote = read_url(code.directory)
-    if remote is not None and remote.secret:
-        container["envFrom"] = [{"secretRef": {"name": remote.secret}}, *container.get("envFrom", ())]
+    if code.env_secret:
+        container["envFrom"] = [{"secretRef": {"name": code.env_secret}}, *container.get("envFrom", ())]
     return container
 
 
@@ -255,6 +270,10 @@ def _env(
     }
     if deployment.persist_results is not None:
         literal[names.ENV_PERSIST_RESULTS] = "true" if deployment.persist_results else "false"
+    if code.requirements:
+        literal[names.ENV_REQUIREMENTS] = escape(code.requirements)
+    if code.mounted_secret:
+        literal[names.ENV_SOURCE_SECRET_DIR] = names.SOURCE_SECRET_DIR
     if _TRACEPARENT.fullmatch(run.traceparent):  # anybody may annotate, and the environment is no place for anything
         literal[names.ENV_TRACEPARENT] = run.traceparent
     if _early_s(run, now):
@@ -282,6 +301,10 @@ def _volumes(code: Code) -> list[Manifest]:
     ]
     if code.config_map:
         volumes.append({"name": _CODE_VOLUME, "configMap": {"name": code.config_map}})
+    if code.mounted_secret:
+        # Optional: a pod that waits for a Secret says less than a run that fails for the lack of it.
+        secret = {"secretName": code.mounted_secret, "defaultMode": 0o440, "optional": True}
+        volumes.append({"name": _SOURCE_VOLUME, "secret": secret})
     return volumes
 
 

@@ -21,6 +21,7 @@ from levada.resources.names import (
     ENV_CODE_DIR,
     ENV_ENTRYPOINT,
     ENV_ORDER,
+    ENV_REQUIREMENTS,
     LABEL_ATTEMPT,
     LABEL_BACKFILL,
     LABEL_KUEUE_QUEUE,
@@ -80,6 +81,7 @@ def run_view(obj: Object) -> RunView:
         pin=Pin(pin.get("name", ""), pin.get("generation", 0), pin.get("codeConfigMap") or "") if pin else None,
         pod_name=status.get("podName") or "",
         queued_seconds=(status.get("stages") or EMPTY).get("queuedSeconds") or 0.0,
+        code_revision=status.get("codeRevision") or "",
         started_at=parse(status.get("startTime")),
         completed_at=parse(status.get("completionTime")),
         succeeded=next((item for item in conditions if item.get("type") == "Succeeded"), None),
@@ -137,6 +139,7 @@ def job_view(obj: Object) -> JobView:
         message=verdict.get("message") or "",
         entrypoint=env.get(ENV_ENTRYPOINT, ""),
         code_dir=env.get(ENV_CODE_DIR, ""),
+        requirements=env.get(ENV_REQUIREMENTS, "").replace("$$", "$"),
         kueue=LABEL_KUEUE_QUEUE in labels,
     )
 

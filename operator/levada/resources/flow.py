@@ -1,6 +1,6 @@
 """Flow: where the code of a flow is and which function of it to call."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,12 +19,19 @@ class ImageSource(Model):
 
 
 class S3Source(Model):
-    """A folder in a bucket. Runs need levada[s3]."""
+    """A folder or an archive in a bucket. Runs need levada[s3]."""
 
     bucket: str = Field(
         min_length=3, max_length=63, pattern="^[a-z0-9][-.a-z0-9]*[a-z0-9]$", description="Name of the bucket."
     )
-    path: str | None = Field(None, max_length=1024, description="Folder in the bucket; its top when absent.")
+    path: str | None = Field(
+        None,
+        max_length=1024,
+        description="Folder in the bucket; its top when absent. An object that ends in .zip, .tar, .tar.gz, .tgz, .tar.bz2 or .tar.xz is unpacked.",
+    )
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", max_length=64, description="Of an archive: another one is not run."
+    )
     endpoint_url: str | None = Field(
         None,
         max_length=1024,
@@ -38,8 +45,38 @@ class S3Source(Model):
     )
 
 
+_GIT_NAME = r"^[A-Za-z0-9_][^\s~^:?*\[\\]*$"
+
+
+class GitSource(Model):
+    """A state of a Git repository. Runs need the git command."""
+
+    url: str = Field(
+        min_length=3,
+        max_length=1024,
+        pattern=r"^((https?|ssh|file)://[^\s?#]+|[A-Za-z0-9_][-._A-Za-z0-9]*@[-.A-Za-z0-9]+:[^\s]+)$",
+        description="https://, http://, ssh:// or file:// URL of the repository, or user@host:path; never with a password in it.",
+    )
+    branch: str | None = Field(
+        None, min_length=1, max_length=255, pattern=_GIT_NAME, description="Its newest commit when a run starts."
+    )
+    tag: str | None = Field(None, min_length=1, max_length=255, pattern=_GIT_NAME, description="A tag.")
+    commit: str | None = Field(
+        None, max_length=64, pattern="^[0-9a-f]{40}([0-9a-f]{24})?$", description="The full hash of a commit."
+    )
+    path: str | None = Field(
+        None,
+        max_length=1024,
+        description="Folder in the repository that the entrypoint starts from; its top when absent.",
+    )
+    secret_ref: ObjectRef | None = Field(
+        None,
+        description="Secret in this namespace: username and password, or token; or ssh-privatekey and known_hosts; and perhaps ca.crt.",
+    )
+
+
 class FlowSource(Model):
-    """Where the code is: exactly one of inline, configMap, image and s3."""
+    """Where the code is: exactly one of inline, configMap, image, s3 and git."""
 
     inline: str | None = Field(
         None,
@@ -51,7 +88,12 @@ class FlowSource(Model):
         None, description="A ConfigMap in this namespace: its keys are file names, its values the files."
     )
     image: ImageSource | None = Field(None, description="A folder in the image that the Deployment runs.")
-    s3: S3Source | None = Field(None, description="A folder in a bucket, which each run fetches.")
+    s3: S3Source | None = Field(None, description="A folder or an archive in a bucket, which each run fetches.")
+    git: GitSource | None = Field(None, description="A state of a Git repository, which each run fetches.")
+
+
+Requirement = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][^\n\r]*$")]
+"""A package as pip writes it (PEP 508); an option of pip's command line is none."""
 
 
 class FlowSpec(Model):
@@ -62,9 +104,21 @@ class FlowSpec(Model):
         max_length=512,
         description="File and function, as path.py:function. With inline code or a ConfigMap the path is a bare file name.",
     )
-    source: FlowSource = Field(description="Where the code is: exactly one of inline, configMap, image and s3.")
+    source: FlowSource = Field(description="Where the code is: exactly one of inline, configMap, image, s3 and git.")
     description: str | None = Field(None, max_length=4096, description="What the flow does, for people.")
     version: str | None = Field(None, max_length=128, description="The author's own version of the code, for people.")
+    requirements: list[Requirement] | None = Field(
+        None,
+        max_length=64,
+        description="Packages that the flow needs, as pip writes them, for example pandas>=2; installed before the run where they are missing. When this and requirementsFile are absent, the script block (PEP 723) of the entrypoint's file counts; [] asks for nothing.",
+    )
+    requirements_file: str | None = Field(
+        None,
+        min_length=1,
+        max_length=512,
+        pattern="^[^/\\s][^\\n]*$",
+        description="A file in the source that lists packages, for example requirements.txt; with inline code there is none.",
+    )
     parameter_schema: dict[str, Any] | None = Field(
         None, max_length=64, description="JSON Schema of the flow's parameters, for forms and for an early check."
     )

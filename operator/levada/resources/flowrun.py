@@ -126,6 +126,7 @@ class Stages(Model):
         None, description="From a node to a started container, in whole seconds; where the operator wrote the end."
     )
     import_seconds: Seconds | None = Field(None, description="Loading Levada and the flow's code.")
+    install_seconds: Seconds | None = Field(None, description="Part of import: installing the flow's requirements.")
     hold_seconds: Seconds | None = Field(
         None, description="Ready, and holding the flow back until its time: see prestartSeconds."
     )
@@ -249,6 +250,11 @@ class FlowRunStatus(Status):
     )
     duration_seconds: Seconds | None = Field(None, description="How long the newest attempt ran.")
     stages: Stages | None = Field(None, description="Where the time went.")
+    code_revision: str | None = Field(
+        None,
+        max_length=128,
+        description="What was fetched: the Git commit, which later attempts run too, or sha256: and the checksum of an archive.",
+    )
     result: str | None = Field(
         None, max_length=1024, description="The flow's return value as JSON, cut to 1,024 characters."
     )

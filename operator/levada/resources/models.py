@@ -31,7 +31,7 @@ from levada.resources.deployment import (
     RetryPolicy,
     Toleration,
 )
-from levada.resources.flow import Flow, FlowSource, FlowSpec, FlowStatus, ImageSource, S3Source
+from levada.resources.flow import Flow, FlowSource, FlowSpec, FlowStatus, GitSource, ImageSource, S3Source
 from levada.resources.flowrun import (
     Attempt,
     Diagnosis,
@@ -74,6 +74,7 @@ __all__ = [
     "FlowSource",
     "FlowSpec",
     "FlowStatus",
+    "GitSource",
     "ImageSource",
     "Infrastructure",
     "InfrastructureRetryPolicy",

@@ -70,6 +70,12 @@ ENV_DEPLOYMENT: Final = "LEVADA_DEPLOYMENT"
 ENV_ENTRYPOINT: Final = "LEVADA_ENTRYPOINT"
 ENV_CODE_DIR: Final = "LEVADA_CODE_DIR"
 ENV_PARAMETERS: Final = "LEVADA_PARAMETERS"
+# What the flow needs to be installed, as resources.requirements writes it; not set: what the flow's file says itself (PEP 723).
+ENV_REQUIREMENTS: Final = "LEVADA_REQUIREMENTS"
+# The folder with the Secret that opens a Git repository.
+ENV_SOURCE_SECRET_DIR: Final = "LEVADA_SOURCE_SECRET_DIR"  # noqa: S105  a name
+# Where environments with the packages of flows are kept: an agent's own folder, a volume, or (not set) the pod's scratch folder.
+ENV_ENVIRONMENTS_DIR: Final = "LEVADA_ENVIRONMENTS_DIR"
 ENV_SERVICE_ACCOUNT_DIR: Final = "LEVADA_SERVICE_ACCOUNT_DIR"
 ENV_TERMINATION_LOG: Final = "LEVADA_TERMINATION_LOG"
 ENV_CREATED_AT: Final = "LEVADA_CREATED_AT"
@@ -96,6 +102,7 @@ ENV_BLOCK_SECRET_DIR: Final = "BLOCK_SECRET_DIR__"  # noqa: S105  a name
 # Where the container finds them. An agent has no mount namespace and rewrites these prefixes to folders of the pod.
 CODE_DIR: Final = "/var/run/levada/code"
 SERVICE_ACCOUNT_DIR: Final = "/var/run/secrets/levada.dev/serviceaccount"
+SOURCE_SECRET_DIR: Final = "/var/run/secrets/levada.dev/source"  # noqa: S105  a folder
 SCRATCH_DIR: Final = "/var/run/levada/scratch"
 TERMINATION_LOG: Final = "/dev/termination-log"
 

@@ -110,16 +110,53 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 fieldPath=".entrypoint",
             ),
             rule(
-                "has(self.source.image) || has(self.source.s3) || !self.entrypoint.matches('[^-._a-zA-Z0-9:]')",
+                "has(self.source.image) || has(self.source.s3) || has(self.source.git) || !self.entrypoint.matches('[^-._a-zA-Z0-9:]')",
                 "inline code and a ConfigMap hold bare files: the entrypoint's file is a name of letters, digits, '-', '_' and '.', for example flow.py:main, in no folder",
                 fieldPath=".entrypoint",
+            ),
+            rule(
+                "!has(self.requirementsFile) || !has(self.source.inline)",
+                "inline code is one file and has no requirementsFile beside it: list the packages in requirements",
+                fieldPath=".requirementsFile",
             ),
         ],
         "spec.source": [
             exactly_one(
-                ("inline", "configMap", "image", "s3"),
-                "a Flow has exactly one source: inline (the code itself), configMap (its keys are files), image (a path in it) or s3 (a folder in a bucket)",
+                ("inline", "configMap", "image", "s3", "git"),
+                "a Flow has exactly one source: inline (the code itself), configMap (its keys are files), image (a path in it), s3 (a folder or an archive in a bucket) or git (a repository)",
             )
+        ],
+        "spec.source.s3": [
+            rule(
+                "!has(self.sha256) || (has(self.path) && self.path.matches('[.](zip|tar|tar[.]gz|tgz|tar[.]bz2|tar[.]xz)$'))",
+                "sha256 is that of an archive: let path end in .zip, .tar, .tar.gz, .tgz, .tar.bz2 or .tar.xz",
+                fieldPath=".sha256",
+            )
+        ],
+        "spec.source.git": [
+            rule(
+                "[has(self.branch), has(self.tag), has(self.commit)].filter(given, given).size() <= 1",
+                "a state of the repository is named by one of branch, tag and commit; by none it is the newest commit of its main branch",
+            ),
+            rule(
+                "!self.url.matches('^https?://[^/]*@') && !self.url.matches('^ssh://[^/]*:[^/]*@')",
+                "url is public: put user name and password into a Secret and name it in secretRef",
+                fieldPath=".url",
+            ),
+            rule(
+                "!has(self.path) || !self.path.matches('(^/|(^|/)[.][.](/|$))')",
+                "path is a folder inside the repository, for example pipelines/etl",
+                fieldPath=".path",
+            ),
+        ],
+        "spec.requirements": [
+            rule(
+                "!self.exists(each, each.matches('://[^/]*@') && !each.matches('ssh://[^/:]*@'))",
+                "requirements are public: give an index with a password by PIP_INDEX_URL in the Deployment's envFrom, never in a requirement",
+            )
+        ],
+        "spec.requirementsFile": [
+            rule("!self.matches('(^|/)[.][.](/|$)')", "requirementsFile is a path inside the source")
         ],
     },
     "Deployment": {

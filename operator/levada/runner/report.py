@@ -85,6 +85,7 @@ class ClusterReporter:
         self._told: deque[TaskReport] = deque()
         self._once: Json = start_fields(me)
         self._stages: Json = {}
+        self._revision = ""
         self._paused = False
         # Used by one thread at a time: main before `start` and after the flusher has been joined, else the flusher.
         self._board = Board(archive.task if archive is not None else None)
@@ -140,6 +141,11 @@ class ClusterReporter:
     def stage(self, name: str, seconds: float) -> None:
         """Note where time went; sent with whatever is sent next."""
         self._stages[name] = round(max(0.0, seconds), 3)
+
+    def code_is(self, revision: str) -> None:
+        """Note which code was fetched; a later attempt takes the same."""
+        self._revision = revision
+        self._changed.set()
 
     def greet(self, *, unreachable_seconds: float, refused_seconds: float) -> Standing:
         """Report the start, and learn whether this process may run the attempt.
@@ -317,7 +323,8 @@ class ClusterReporter:
     def _standing_fields(self) -> Json:
         self._take_notes()
         limit = _LEVELS[min(self._level, len(_LEVELS) - 1)]
-        return self._board.status(limit) | {"stages": dict(self._stages)}
+        code = {"codeRevision": self._revision} if self._revision else {}
+        return self._board.status(limit) | {"stages": dict(self._stages)} | code
 
     def _after(self, problem: ApiProblem) -> float:
         """Take in a failure, and return how long to wait before the next try."""

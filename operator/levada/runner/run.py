@@ -25,17 +25,20 @@ from levada.engine.resuming import Resume
 from levada.engine.run import run_flow
 from levada.engine.tracebacks import summary
 from levada.engine.tracing import flush as flush_traces
+from levada.flows import Flow
 from levada.logging import prepare as prepare_logging
 from levada.resources import names
 from levada.resources.phases import RunPhase
 from levada.runner.api import NotAllowed, RunApi
 from levada.runner.archiving import Archivist, dismiss
-from levada.runner.code import CodeError, load_flow
+from levada.runner.code import CodeError, find_file, load_flow
+from levada.runner.environments import prepare
 from levada.runner.fetch import fetched
 from levada.runner.hold import hold_until, warm_up
 from levada.runner.outcome import Outcome, failed, interrupted, outcome_of, termination_message, with_retry
 from levada.runner.process import exit_soon, prepare_output, started_at
 from levada.runner.report import ClusterReporter
+from levada.runner.requirements import needs_of
 from levada.runner.settings import Settings, SettingsError, settings_from, spread_order, termination_log_from
 from levada.runner.status import Identity, Standing
 from levada.runner.stop import Stop
@@ -196,7 +199,7 @@ class Attempt:
         loading = time.perf_counter()
         if importlib.util.find_spec("prefect") is None:
             import levada.prefect  # noqa: F401  so that files written for Prefect run here as they are
-        flow = load_flow(settings.entrypoint, fetched(settings.code_dir))
+        flow = self._load()
         loaded = time.perf_counter()
         reporter.stage("importSeconds", self._boot_seconds + loaded - loading)
         try:
@@ -214,6 +217,22 @@ class Attempt:
         if outcome.warning:
             log.warning(outcome.warning)
         return outcome
+
+    def _load(self) -> Flow[Any, Any]:
+        """Fetch the code and what it needs, and import it."""
+        settings, reporter = self._settings, self._reporter
+        code = fetched(settings.code_dir)
+        if code.revision:
+            reporter.code_is(code.revision)
+        path = settings.entrypoint.rpartition(":")[0]
+        needs = needs_of(settings.requirements, find_file(path, code.folder), code.folder) if path else None
+        if needs is not None:
+            begun = time.perf_counter()
+            made = prepare(needs, lambda words: reporter.flow_changed(RunPhase.RUNNING, words))
+            if made is not None:
+                reporter.stage("installSeconds", time.perf_counter() - begun)
+                reporter.flow_changed(RunPhase.RUNNING, "")
+        return load_flow(settings.entrypoint, code.folder)
 
     def _hold(self) -> None:
         """Wait for the run's time, if the pod was started before it."""

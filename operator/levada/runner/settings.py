@@ -48,6 +48,8 @@ class Settings:
     # Under which name the results of the run's tasks lie, and whether there may be some already.
     results_key: str = ""
     goes_on: bool = False
+    # What is to be installed, as resources.requirements writes it; empty: what the flow's file says itself.
+    requirements: str = ""
 
 
 def spread_order(env: MutableMapping[str, str]) -> None:
@@ -101,6 +103,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         storage=env.get(names.ENV_STORAGE, ""),
         results_key=env.get(names.ENV_RESULTS_KEY, ""),
         goes_on=env.get(names.ENV_GOES_ON) == "true",
+        requirements=env.get(names.ENV_REQUIREMENTS, ""),
     )
 
 

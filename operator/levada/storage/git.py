@@ -1,7 +1,7 @@
 """Code from a Git repository, by the git command.
 
-Only what is asked for is fetched: one commit, without its history. Credentials go to git by its environment, so they stand in no
-process list, no file and no message.
+Only what is asked for is fetched: one commit, without its history. User names, passwords and tokens go to git by its environment,
+so they stand in no process list, no file and no message. Hooks never run, and git speaks only the protocols that it is asked to.
 """
 
 import os
@@ -31,6 +31,13 @@ _ADVICE = (
     ),
     ("Authentication failed", "the credentials are wrong; check user name and token"),
     ("Permission denied (", "the SSH key is not accepted there; check the key and the URL"),
+    (
+        "Host key verification failed",
+        "the host's key is not among the known hosts; put the line of `ssh-keyscan HOST`, once compared, into known_hosts",
+    ),
+    ("server certificate verification failed", "its certificate is signed by nobody known here; give ca.crt"),
+    ("SSL certificate problem", "its certificate is signed by nobody known here; give ca.crt"),
+    ("transport 'file' not allowed", "such a URL is not fetched; name the repository by https or ssh"),
     ("error: 403", "the credentials have no right to it; check the token's scopes"),
     ("Could not resolve host", "there is no such host; check the URL and the network"),
     ("Failed to connect", "nothing answers there; check the URL and the network"),
@@ -48,7 +55,8 @@ def fetch(
     credentials: tuple[str, str] | None = None,
     directories: Sequence[str] = (),
     submodules: bool = False,
-) -> None:
+    variables: Mapping[str, str] | None = None,
+) -> str:
     """Bring a folder to the state of a reference in a repository, whether it is new or was fetched before.
 
     Args:
@@ -58,6 +66,10 @@ def fetch(
         credentials: user name and password or token, for http and https.
         directories: only these folders of the repository, if there are any.
         submodules: also what the repository names as submodules.
+        variables: more of git's environment, such as GIT_SSH_COMMAND.
+
+    Returns:
+        The commit's hash.
 
     Raises:
         StorageError: git could not do it; the message names the cause and the fix.
@@ -66,15 +78,16 @@ def fetch(
     if shutil.which("git") is None:
         raise MissingDependencyError("code from a Git repository needs the git command: apt-get install git")
     bare_url, own = _without_user(url)
-    git = _Git(bare_url, folder, _environment(bare_url, credentials or own))
+    git = _Git(bare_url, folder, _environment(bare_url, credentials or own) | dict(variables or {}))
     folder.mkdir(parents=True, exist_ok=True)
-    git("init", "--quiet")
+    git("init", "--quiet", "--template=")
     git("config", "remote.origin.url", bare_url)  # relative submodules are looked up from it
     if directories:
         git("sparse-checkout", "set", "--", *directories)
     _fetch_commit(git, reference)
     if submodules:
         git("submodule", "--quiet", "update", "--init", "--recursive", "--depth", "1")
+    return git("rev-parse", "HEAD")
 
 
 def _fetch_commit(git: "_Git", reference: str) -> None:
@@ -100,8 +113,8 @@ class _Git:
         self._folder = folder
         self._environment = environment
 
-    def __call__(self, *arguments: str) -> None:
-        """Run it.
+    def __call__(self, *arguments: str) -> str:
+        """Run it and return what it printed.
 
         Raises:
             StorageError: it failed.
@@ -123,6 +136,7 @@ class _Git:
         if done.returncode:
             said = mask(done.stderr.decode(errors="replace").strip())
             raise StorageError(f"cannot fetch {mask(self._url)}: {advice(said)}")
+        return done.stdout.decode(errors="replace").strip()
 
 
 def advice(said: str) -> str:
@@ -155,20 +169,22 @@ def _environment(url: str, credentials: tuple[str, str] | None) -> dict[str, str
     """Git's environment: English, no questions, and the credentials for this host only."""
     environment = {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
     environment.setdefault("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+    environment["GIT_ALLOW_PROTOCOL"] = "file:git:http:https:ssh"  # an `ext::` URL would be a command
     # Nothing of a repository around us (a hook that runs the tests sets these) may lead git elsewhere.
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         environment.pop(name, None)
+    settings = {"core.hooksPath": os.devnull}
     if credentials is not None and url.startswith(("http://", "https://")):
         token = b64encode(":".join(credentials).encode()).decode()
         register(token)
         parts = urlsplit(url)
-        settings = {
+        settings |= {
             f"http.{parts.scheme}://{parts.netloc}/.extraHeader": f"Authorization: Basic {token}",
             "credential.helper": "",
         }
-        first = int(environment.get("GIT_CONFIG_COUNT", "0"))
-        for index, (name, value) in enumerate(settings.items(), first):
-            environment[f"GIT_CONFIG_KEY_{index}"] = name
-            environment[f"GIT_CONFIG_VALUE_{index}"] = value
-        environment["GIT_CONFIG_COUNT"] = str(first + len(settings))
+    first = int(environment.get("GIT_CONFIG_COUNT", "0"))
+    for index, (name, value) in enumerate(settings.items(), first):
+        environment[f"GIT_CONFIG_KEY_{index}"] = name
+        environment[f"GIT_CONFIG_VALUE_{index}"] = value
+    environment["GIT_CONFIG_COUNT"] = str(first + len(settings))
     return environment

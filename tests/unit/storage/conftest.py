@@ -1,12 +1,13 @@
 """Places that are really there: an S3 service on this machine, a Git repository in a folder, a home of the test's own."""
 
 import os
-import subprocess
 import uuid
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+
+from support.git import Repository
 
 KEYS = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "not-a-real-secret", "region_name": "us-east-1"}
 
@@ -47,51 +48,6 @@ def bucket(s3_client):
 @pytest.fixture
 def s3_settings(s3_url):
     return {"endpoint_url": s3_url, **KEYS}
-
-
-class Repository:
-    """A bare repository with two commits, a branch, a tag and a submodule's worth of folders."""
-
-    def __init__(self, folder):
-        self.bare = folder / "flows.git"
-        self.work = folder / "work"
-        self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.bare), cwd=folder)
-        self.git("init", "--quiet", "--initial-branch=main", str(self.work), cwd=folder)
-        self.first = self.commit("flow.py", "one")
-        self.git("tag", "v1")
-        self.second = self.commit("flow.py", "two")
-        self.commit("pipelines/taxi.py", "taxi")
-        self.git("branch", "stable", self.second)
-        self.push()
-
-    def git(self, *arguments, cwd=None):
-        identity = {"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@example.com"}
-        identity |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in identity.items()}
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=cwd or self.work,
-            env={**os.environ, **identity},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return done.stdout.strip()
-
-    def commit(self, path, content):
-        file = self.work / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content)
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", path)
-        return self.git("rev-parse", "HEAD")
-
-    def push(self):
-        self.git("push", "--quiet", "--all", str(self.bare))
-        self.git("push", "--quiet", "--tags", str(self.bare))
-
-    @property
-    def url(self):
-        return str(self.bare)
 
 
 @pytest.fixture(scope="session")
