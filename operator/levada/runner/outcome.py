@@ -56,9 +56,13 @@ class Outcome:
         return RunPhase.RETRYING if self.retried and not cancelling else self.phase
 
 
+# What a server that is away for a while may cause: another attempt may find it back.
+_MAY_PASS: Final = frozenset({"CodeNotFetched", "RequirementsNotInstalled"})
+
+
 def failed(reason: str, message: str) -> Outcome:
-    """The flow could not even start: it would fail the same way again."""
-    return Outcome(RunPhase.FAILED, reason, message)
+    """The flow could not even start: it would fail the same way again, unless a server was away."""
+    return Outcome(RunPhase.FAILED, reason, message, worth_retrying=reason in _MAY_PASS)
 
 
 def interrupted(message: str) -> Outcome:

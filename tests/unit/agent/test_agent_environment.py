@@ -52,6 +52,7 @@ def test_only_the_documented_variables_are_inherited():
         "HOSTNAME": "pod",
         "LEVADA_AGENT_POD_UID": "u",
         "LEVADA_AGENT_STATE": "/s",
+        "LEVADA_ENVIRONMENTS_DIR": "/s/environments",
         "KUBERNETES_SERVICE_HOST": "10.0.0.1",
         "KUBERNETES_SERVICE_PORT": "6443",
         "KUBERNETES_SERVICE_PORT_HTTPS": "6443",
