@@ -19,7 +19,7 @@ from levada.resources.phases import RunPhase, TaskState, is_terminal
 # Reasons beside the catalogue's. The run's own pod writes some of them, so what is not known here is `other`.
 _REASONS: Final = frozenset({
     "FlowFailed", "FlowCrashed", "SystemExit", "InvalidParameters", "RunnerError", "StatusRefused", "BadEnvironment", "TimedOut",
-    "CodeNotFound", "CodeNotFetched", "ImportError", "EntrypointNotFound", "NotAFlow", "DeploymentNotFound", "FlowNotFound",
+    "CodeNotFound", "CodeNotFetched", "RequirementsInvalid", "RequirementsNotInstalled", "ImportError", "EntrypointNotFound", "NotAFlow", "DeploymentNotFound", "FlowNotFound",
     "FlowNotReady", "JobNameTaken", "InvalidPodTemplate",
 })  # fmt: skip
 _TASK: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")

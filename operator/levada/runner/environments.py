@@ -55,7 +55,7 @@ def prepare(needs: Needs, progress: Callable[[str], None]) -> Path | None:
     """
     if not missing_here(needs):
         return None
-    root = Path(os.environ.get(ENV_ENVIRONMENTS_DIR) or Path(tempfile.gettempdir()) / "levada-environments")
+    root = Path(os.environ.get(ENV_ENVIRONMENTS_DIR) or Path(tempfile.gettempdir()) / "levada-environments").absolute()
     folder = root / _key(needs)
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -125,6 +125,8 @@ def missing_here(needs: Needs) -> bool:
 
 
 def _is_there(line: str, packaging: Any) -> bool:
+    from importlib import metadata  # slow to load, and most flows need nothing
+
     try:
         wanted = packaging.Requirement(line)
     except packaging.InvalidRequirement:

@@ -32,7 +32,6 @@ from levada.resources.phases import RunPhase
 from levada.runner.api import NotAllowed, RunApi
 from levada.runner.archiving import Archivist, dismiss
 from levada.runner.code import CodeError, find_file, load_flow
-from levada.runner.environments import prepare
 from levada.runner.fetch import fetched
 from levada.runner.hold import hold_until, warm_up
 from levada.runner.outcome import Outcome, failed, interrupted, outcome_of, termination_message, with_retry
@@ -227,6 +226,8 @@ class Attempt:
         path = settings.entrypoint.rpartition(":")[0]
         needs = needs_of(settings.requirements, find_file(path, code.folder), code.folder) if path else None
         if needs is not None:
+            from levada.runner.environments import prepare
+
             begun = time.perf_counter()
             made = prepare(needs, lambda words: reporter.flow_changed(RunPhase.RUNNING, words))
             if made is not None:
