@@ -1,7 +1,7 @@
 """What both decorators check about their options, at the moment of decoration."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -270,3 +270,65 @@ def task_runner_of(value: Any, owner: str) -> Any:
     raise OptionError(
         f"{owner}: task_runner={value!r} must be a task runner, such as ThreadPoolTaskRunner(max_workers=8)"
     )
+
+
+_POD_OPTIONS = {
+    "image": "image",
+    "resources": "resources",
+    "node_selector": "nodeSelector",
+    "tolerations": "tolerations",
+}
+
+
+def pod_of(value: object, owner: str) -> dict[str, Any] | None:
+    """A kubernetes option: how a pod differs from the run's own, as a pod spells it. None: there is no such option.
+
+    Raises:
+        OptionError: something in it is unknown or of the wrong kind.
+    """
+    if value is None or value is False:
+        return None
+    if value is True:
+        return {}
+    if not isinstance(value, Mapping):
+        raise OptionError(f"{owner}: kubernetes={value!r} must be True or a dict such as {{'resources': {{...}}}}")
+    given = {str(name): part for name, part in value.items() if part is not None}
+    for name in given:
+        if name not in _POD_OPTIONS:
+            from difflib import get_close_matches
+
+            close = get_close_matches(name, _POD_OPTIONS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(_POD_OPTIONS)}"
+            raise OptionError(f"{owner}: kubernetes has no {name!r}; {hint}")
+    _check_pod(given, owner)
+    return {_POD_OPTIONS[name]: part for name, part in given.items()}
+
+
+def _check_pod(given: dict[str, Any], owner: str) -> None:
+    checks: tuple[tuple[str, bool, str], ...] = (
+        ("image", isinstance(given.get("image", ""), str), "a text"),
+        ("resources", _is_resources(given.get("resources", {})), "{'requests': {'memory': '8Gi'}, 'limits': {...}}"),
+        ("node_selector", _is_texts(given.get("node_selector", {})), "a dict of labels, texts both"),
+        ("tolerations", _is_dicts(given.get("tolerations", [])), "a list of dicts, as in a pod"),
+    )
+    for name, good, wanted in checks:
+        if not good:
+            raise OptionError(f"{owner}: kubernetes[{name!r}]={given[name]!r} must be {wanted}")
+
+
+def _is_resources(value: object) -> bool:
+    if not isinstance(value, dict) or not set(value) <= {"requests", "limits"}:
+        return False
+    amounts = [amount for part in value.values() if isinstance(part, dict) for amount in part.items()]
+    return all(isinstance(part, dict) for part in value.values()) and all(
+        isinstance(name, str) and isinstance(amount, (str, int)) and not isinstance(amount, bool)
+        for name, amount in amounts
+    )
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(part, str) for item in value.items() for part in item)
+
+
+def _is_dicts(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(item, dict) for item in value)

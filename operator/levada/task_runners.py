@@ -4,6 +4,7 @@
 - `SequentialTaskRunner`: one after the other, in the thread that submits.
 - `ProcessPoolTaskRunner`: in processes of this machine.
 - `DaskTaskRunner`: on a Dask cluster.
+- `KubernetesTaskRunner`: each in a pod of its own, if the flow runs in a cluster.
 
 States, retries, caching and hooks are the same with each: a runner only decides where a task's function is called.
 """
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, Never, Self
 
-from levada._options import parameter_names
+from levada import _options
 from levada.exceptions import NotSupported, OptionError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ConcurrentTaskRunner",
     "DaskTaskRunner",
+    "KubernetesTaskRunner",
     "ProcessPoolTaskRunner",
     "SequentialTaskRunner",
     "TaskRunner",
@@ -167,6 +169,9 @@ class DaskTaskRunner(TaskRunner):
         adapt_kwargs: lets the cluster grow and shrink with the work, such as `{"minimum": 1, "maximum": 10}`.
         client_kwargs: further arguments of `distributed.Client`.
         cluster: a cluster object that is there already; it is left running.
+        kubernetes: if the flow runs in a cluster, the workers are pods that the operator makes for the run: True, or how they differ
+            from the flow's pod, as with `@task(kubernetes=...)`. Elsewhere they are processes of this machine. Of `cluster_kwargs` it
+            takes `n_workers`, `threads_per_worker` and `memory_limit`.
 
     Raises:
         OptionError: settings that contradict each other, are of the wrong kind or unknown.
@@ -183,6 +188,7 @@ class DaskTaskRunner(TaskRunner):
         client_kwargs: Mapping[str, Any] | None = None,
         *,
         cluster: Any = None,
+        kubernetes: Mapping[str, Any] | bool | None = None,
         **unknown: Never,
     ) -> None:
         _refuse_unknown(self, DaskTaskRunner.__init__, unknown)
@@ -194,6 +200,9 @@ class DaskTaskRunner(TaskRunner):
             )
         own = {"cluster_class": cluster_class, "cluster_kwargs": cluster_kwargs, "adapt_kwargs": adapt_kwargs}
         _refuse_both({"address": address, "cluster": cluster}, own)
+        self.kubernetes = _options.pod_of(kubernetes, "DaskTaskRunner")
+        if self.kubernetes is not None:
+            _refuse_elsewhere({"address": address, "cluster": cluster, "cluster_class": cluster_class})
         self.address = address
         self.cluster_class = cluster_class
         self.cluster_kwargs = _options_of(cluster_kwargs, "cluster_kwargs")
@@ -213,6 +222,60 @@ class DaskTaskRunner(TaskRunner):
         return open_workers(self)
 
 
+class KubernetesTaskRunner(TaskRunner):
+    """Runs each submitted task in a pod of its own, if the flow runs in a cluster; elsewhere in threads of this process.
+
+    For steps that need much: a GPU, a lot of memory, another image. A pod takes a second or more to start. Calls and results
+    travel through the Deployment's storage, so arguments and results must be picklable (by cloudpickle), and the image must have
+    the same version of Python. The Deployment says what may be asked for (`spec.infrastructure.taskPods`).
+
+    `timeout_seconds` counts in the pod. A pod that the cluster failed (node lost, evicted) is made anew, as often as the
+    Deployment's `infrastructureRetries` say; one whose process died otherwise fails its task with `WorkerCrashed`.
+
+    Args:
+        max_workers: how many at the same time; None: as many as the Deployment allows.
+        image: container image; the run's own without it.
+        resources: `{"requests": {"memory": "64Gi"}, "limits": {"nvidia.com/gpu": 1}}`.
+        node_selector: labels that the node must have.
+        tolerations: taints that the pod puts up with, as in a pod.
+
+    Raises:
+        OptionError: a setting that cannot work, or an unknown one.
+    """
+
+    name = "pods"
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        image: str | None = None,
+        resources: Mapping[str, Any] | None = None,
+        node_selector: Mapping[str, str] | None = None,
+        tolerations: Iterable[Mapping[str, Any]] | None = None,
+        **unknown: Never,
+    ) -> None:
+        _refuse_unknown(self, KubernetesTaskRunner.__init__, unknown)
+        self.max_workers = _count_of(max_workers, "KubernetesTaskRunner")
+        wishes = {"image": image, "resources": resources, "node_selector": node_selector, "tolerations": tolerations}
+        self.kubernetes = _options.pod_of(wishes, "KubernetesTaskRunner") or {}
+
+    def open(self) -> "Workers | None":
+        """The pods; None outside of a cluster."""
+        from levada.engine.remote.pods import open_pods
+
+        return open_pods(self.kubernetes)
+
+
+def _refuse_elsewhere(given: Mapping[str, Any]) -> None:
+    """Pods that the operator makes are a cluster of their own."""
+    for name, value in given.items():
+        if value is not None:
+            raise OptionError(
+                f"DaskTaskRunner: kubernetes makes a cluster of pods, and {name} names another; give one of them"
+            )
+
+
 def _refuse_unknown(runner: TaskRunner, init: Callable[..., None], unknown: Mapping[str, Any]) -> None:
     """Name an option that the runner does not have, and the one that was probably meant."""
     if not unknown:
@@ -220,7 +283,7 @@ def _refuse_unknown(runner: TaskRunner, init: Callable[..., None], unknown: Mapp
     from difflib import get_close_matches
 
     option = next(iter(unknown))
-    known = parameter_names(init)[1:]  # without self
+    known = _options.parameter_names(init)[1:]  # without self
     close = get_close_matches(option, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"it takes: {', '.join(known) or 'none'}"
     raise OptionError(f"{type(runner).__name__} has no option {option!r}; {hint}")

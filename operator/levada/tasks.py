@@ -43,6 +43,7 @@ class TaskOptions(SharedOptions, total=False):
     refresh_cache: bool | None
     result_storage_key: str | None
     task_run_name: str | Callable[..., str] | None
+    kubernetes: Mapping[str, Any] | bool | None
     on_rollback: Hooks
     on_commit: Hooks
 
@@ -68,6 +69,7 @@ class Task(Decorated[P, R]):
         persist_result: whether results are kept in storage; None: if something here needs it, or as the flow says.
         result_storage, result_serializer, result_storage_key: where, how and under which key they are kept.
         cache_result_in_memory: False: a kept result is read again when it is asked for, and takes no memory meanwhile.
+        kubernetes: in a cluster, each of its runs gets a pod of its own, which differs so from the flow's; None: it has none.
         task_run_name: a template such as "load {month}", or a function, which may take `parameters`.
         hooks: what is called when a run starts or ends, by phase.
         is_async: whether its calls must be awaited.
@@ -92,6 +94,9 @@ class Task(Decorated[P, R]):
         self.task_run_name = _options.template_of(run_name, "task_run_name", owner, self.fn)
         self.commit_hooks = _options.commit_hooks_of(options.get("on_commit"), "on_commit", owner)
         self.rollback_hooks = _options.commit_hooks_of(options.get("on_rollback"), "on_rollback", owner)
+        self.kubernetes = _options.pod_of(options.get("kubernetes"), owner)
+        if self.kubernetes is not None and self.is_generator:
+            raise OptionError(f"{owner}: a generator's items cannot come from a pod one by one: return a list instead")
         self.cache_policy = self._policy(options)
         self._source_hash = ""
         self._settle()

@@ -10,7 +10,7 @@ from levada.cli.connection import find
 from levada.cli.follow import has_ended, reminded
 from levada.cli.output import error
 from levada.resources.kinds import FLOW_RUNS, PODS
-from levada.resources.names import CONTAINER_NAME, LABEL_ATTEMPT, LABEL_RUN
+from levada.resources.names import CONTAINER_NAME, LABEL_ATTEMPT, LABEL_RUN, LABEL_TASK_POD
 
 if TYPE_CHECKING:
     from levada.kube import Client
@@ -104,7 +104,7 @@ def _is_past(run: dict[str, Any], attempt: int | None) -> bool:
 
 
 async def _pods(client: "Client", name: str, namespace: str) -> list[dict[str, Any]]:
-    found, _ = await client.list(PODS, namespace, label_selector=f"{LABEL_RUN}={name}")
+    found, _ = await client.list(PODS, namespace, label_selector=f"{LABEL_RUN}={name},!{LABEL_TASK_POD}")
     return found
 
 

@@ -39,6 +39,20 @@ class SlotView:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskPodView:
+    """A pod of its own that the code of a run has asked for. The run writes it: nothing in it is believed but what is checked."""
+
+    id: str
+    attempt: int
+    state: str  # Waiting, Granted, Ended or Refused
+    requested_at: datetime
+    holder: str = ""
+    granted_at: datetime | None = None
+    reason: str = ""
+    wanted: Mapping[str, Any] = field(default_factory=dict)  # image, resources, nodeSelector, tolerations
+
+
+@dataclass(frozen=True, slots=True)
 class RunEnd:
     """What only the end of a run tells. Times are in seconds; None: nobody measured.
 
@@ -104,6 +118,7 @@ class RunView:
     succeeded: Mapping[str, Any] | None = None  # the condition of this name, as it stands
     other_conditions: tuple[Mapping[str, Any], ...] = ()  # the rest: who writes one writes them all
     slots: tuple[SlotView, ...] = ()
+    task_pods: tuple[TaskPodView, ...] = ()
     end: RunEnd | None = None  # in a terminal phase only
 
     @property
@@ -154,6 +169,7 @@ class JobView:
     code_dir: str = ""
     requirements: str = ""
     kueue: bool = False  # Kueue says when it may have a pod: while it may not, the Job is suspended
+    task_pod: str = ""  # the entry of status.taskPods that it is for; empty: it is an attempt of the run itself
 
     @property
     def pod_due_since(self) -> datetime:
@@ -203,6 +219,7 @@ class PodView:
     signal: int = 0
     exit_reason: str = ""  # OOMKilled, Error, StartError, DeadlineExceeded, ...
     termination_message: str = ""
+    task_pod: str = ""  # as of its Job
     failed_container: str = ""  # set when another container than the flow's is the one that failed
 
     @property

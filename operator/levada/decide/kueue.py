@@ -25,6 +25,7 @@ REPORTED: Final = (
     "taskCounts",
     "truncatedTasks",
     "slots",
+    "taskPods",
 )
 
 

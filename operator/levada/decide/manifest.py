@@ -101,7 +101,7 @@ def build_job(
             "namespace": run.namespace,
             "labels": labels | kueue,
             "annotations": annotations,
-            "ownerReferences": [_owner(run)],
+            "ownerReferences": [owner_of(run)],
         },
         "spec": spec,
     }
@@ -134,7 +134,8 @@ def _kueue_labels(queue: QueueView | None) -> dict[str, str]:
     return labels
 
 
-def _owner(run: RunView) -> Manifest:
+def owner_of(run: RunView) -> Manifest:
+    """The owner reference of what belongs to a run."""
     return {
         "apiVersion": names.API_VERSION,
         "kind": FLOW_RUNS.kind,
@@ -251,6 +252,7 @@ def _env(
         names.ENV_NAMESPACE: run.namespace,
         names.ENV_ATTEMPT: str(attempt),
         names.ENV_RETRIES_LEFT: str(retries_left(deployment, run)),
+        names.ENV_INFRASTRUCTURE_RETRIES: str(deployment.infrastructure_retries.limit),
         names.ENV_GRACE_SECONDS: str(deployment.grace_s),
         names.ENV_DEPLOYMENT: deployment.name,
         names.ENV_ENTRYPOINT: code.entrypoint,

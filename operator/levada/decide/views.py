@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from levada.decide.facts import JobView, NodeView, Pin, PodView, RepeatedRun, RunEnd, RunView, SlotView
+from levada.decide.facts import JobView, NodeView, Pin, PodView, RepeatedRun, RunEnd, RunView, SlotView, TaskPodView
 from levada.decide.rerun import own_key
 from levada.decide.times import parse, seconds_between
 from levada.resources.names import (
@@ -27,6 +27,8 @@ from levada.resources.names import (
     LABEL_KUEUE_QUEUE,
     LABEL_RUN,
     LABEL_SCHEDULE,
+    LABEL_TASK_POD,
+    TASK_POD_FIELDS,
 )
 from levada.resources.phases import is_terminal
 
@@ -87,6 +89,7 @@ def run_view(obj: Object) -> RunView:
         succeeded=next((item for item in conditions if item.get("type") == "Succeeded"), None),
         other_conditions=tuple(item for item in conditions if item.get("type") != "Succeeded"),
         slots=_slots(status.get("slots")),
+        task_pods=_task_pods(status.get("taskPods")),
         end=_run_end(status) if is_terminal(status.get("phase")) else None,
     )
 
@@ -141,6 +144,7 @@ def job_view(obj: Object) -> JobView:
         code_dir=env.get(ENV_CODE_DIR, ""),
         requirements=env.get(ENV_REQUIREMENTS, "").replace("$$", "$"),
         kueue=LABEL_KUEUE_QUEUE in labels,
+        task_pod=labels.get(LABEL_TASK_POD, ""),
     )
 
 
@@ -168,6 +172,7 @@ def pod_view(obj: Object, *, gone: bool = False) -> PodView:
         job=labels.get("batch.kubernetes.io/job-name", ""),
         created_at=created(meta),
         run_uid=(meta.get("annotations") or EMPTY).get(ANNOTATION_RUN_UID, ""),
+        task_pod=labels.get(LABEL_TASK_POD, ""),
         phase=status.get("phase") or "Pending",
         reason=status.get("reason") or "",
         message=status.get("message") or "",
@@ -236,6 +241,23 @@ def _slots(entries: Any) -> tuple[SlotView, ...]:
             rate=bool(entry.get("rate")),
         )
         for name, entry in entries.items()
+    )
+
+
+def _task_pods(entries: Any) -> tuple[TaskPodView, ...]:
+    """Pods that the run's code has asked for."""
+    return tuple(
+        TaskPodView(
+            id=name,
+            attempt=entry.get("attempt") or 0,
+            state=entry.get("state") or "",
+            requested_at=parse(entry.get("requestedTime")) or EPOCH,
+            holder=entry.get("holder") or "",
+            granted_at=parse(entry.get("grantedTime")),
+            reason=entry.get("reason") or "",
+            wanted={field: entry[field] for field in TASK_POD_FIELDS if entry.get(field)},
+        )
+        for name, entry in (entries or EMPTY).items()
     )
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from levada.context import FLOW_RUN, TAGS
-from levada.engine import dependencies, resuming, threads
+from levada.engine import dependencies, lanes, resuming, threads
 from levada.engine.driving import run_here, run_here_async
 from levada.engine.lanes import DEFAULT_LANE, Lane
 from levada.engine.node import LOCK, Node
@@ -21,6 +21,7 @@ from levada.logging import prepare
 from levada.resources.phases import TaskState
 
 if TYPE_CHECKING:
+    from levada.engine.run import FlowRun
     from levada.tasks import Task
 
 
@@ -64,6 +65,9 @@ def create(
     flow_run = FLOW_RUN.get()
     tags = TAGS.get()
     workers = None if lane is None else lane.open()
+    if task.kubernetes is not None:
+        # Also of a task that is called here and now.
+        workers = (lane or _lane_of(flow_run)).pods(task.kubernetes) or workers
     if flow_run is None:
         prepare()
     scope = _LOOSE if flow_run is None else flow_run.scope
@@ -90,6 +94,10 @@ def create(
     if scope.resume is not None:
         resuming.number(run)
     return run
+
+
+def _lane_of(flow_run: "FlowRun | None") -> Lane:
+    return DEFAULT_LANE if flow_run is None else flow_run.lane
 
 
 def finish(run: TaskRun, return_state: bool) -> Any:
@@ -128,6 +136,12 @@ async def call_async(
     return_state: bool = False,
 ) -> Any:
     """Run an async task here and now."""
+    if task.kubernetes is not None and lanes.pod_provider:
+        future = submit(
+            task, args, kwargs, wait_for=wait_for
+        )  # it waits for a pod, which must not hold up the event loop
+        await until_done(future._run)
+        return finish(future._run, return_state)
     run = create(task, args, kwargs, wait_for)
     if run.sources is None or await is_clear_async(run):
         await run_here_async(run)
@@ -188,7 +202,7 @@ def submit(
 ) -> Future[Any]:
     """Hand a task to the flow's task runner; it starts when all that it waits for has ended."""
     flow_run = FLOW_RUN.get()
-    lane = DEFAULT_LANE if flow_run is None else flow_run.lane
+    lane = _lane_of(flow_run)
     run = create(task, args, kwargs, wait_for, lane=lane)
     future: Future[Any] = Future(run)
     if flow_run is None:

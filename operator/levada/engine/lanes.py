@@ -1,6 +1,8 @@
 """Where the submitted tasks of a flow run are carried: which threads drive them, and who makes their calls."""
 
+import json
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from levada.engine.threads import DEFAULT_LIMIT, ThreadPool, shared_pool
@@ -9,10 +11,14 @@ if TYPE_CHECKING:
     from levada.engine.remote import Workers
 
 
+# Where pods of their own for single tasks come from, as `module:function`; empty everywhere but in the process of a run in a cluster.
+pod_provider = ""
+
+
 class Lane:
     """What a task runner means for one flow run. Nothing is started before the first submitted task."""
 
-    __slots__ = ("_lock", "_own_pool", "_workers", "inline", "runner")
+    __slots__ = ("_lock", "_own_pool", "_pods", "_workers", "inline", "runner")
 
     def __init__(self, runner: Any = None) -> None:
         self.runner = runner
@@ -20,6 +26,7 @@ class Lane:
         self._lock = threading.Lock()  # several threads may submit their first task at the same time
         self._own_pool: ThreadPool | None = None
         self._workers: Workers | None = None
+        self._pods: dict[str, Workers] = {}
 
     @property
     def pool(self) -> ThreadPool:
@@ -40,14 +47,30 @@ class Lane:
                 self._workers = self.runner.open()
             return self._workers
 
+    def pods(self, wishes: Mapping[str, Any]) -> "Workers | None":
+        """Who makes calls in pods that differ so from the run's own; None where there are no pods."""
+        if not pod_provider:
+            return None
+        from levada.engine.remote.pods import open_pods
+
+        key = json.dumps(wishes, sort_keys=True)
+        with self._lock:
+            if key not in self._pods:
+                opened = open_pods(wishes)
+                if opened is None:
+                    return None
+                self._pods[key] = opened
+            return self._pods[key]
+
     def close(self, *, cancel: bool) -> None:
         """Let go of threads and workers; the lane can be used again."""
         with self._lock:
+            pods, self._pods = self._pods, {}
             workers, self._workers = self._workers, None
             pool, self._own_pool = self._own_pool, None
         try:
-            if workers is not None:
-                workers.close(cancel=cancel)
+            for each in (*pods.values(), *([workers] if workers is not None else ())):
+                each.close(cancel=cancel)
         finally:
             if pool is not None:
                 pool.close()

@@ -25,7 +25,7 @@ async def answered(client: Client, storages: Storages, facts: RunFacts, ask: Ask
         ApiError, ConnectionLost: it cannot be read now.
     """
     if ask.kind == NODES.kind:
-        return replace(facts, node=await _node(client, ask.name))
+        return replace(facts, node=await node_of(client, ask.name))
     assert ask.kind == FLOW_RUNS.kind, ask
     try:
         repeated = repeated_run(await client.get(FLOW_RUNS, ask.name, facts.run.namespace))
@@ -59,7 +59,8 @@ def _newest_record(storage: Storage, *, namespace: str, name: str) -> "Record | 
     return max(filter(None, records), key=lambda record: record.entry.moment, default=None)
 
 
-async def _node(client: Client, name: str) -> NodeView:
+async def node_of(client: Client, name: str) -> NodeView:
+    """A node, as far as this operator may see."""
     try:
         return node_view(await client.get(NODES, name))
     except NotFound:

@@ -32,6 +32,7 @@ from levada.operator.settings import OperatorSettings
 from levada.operator.slots import Slots
 from levada.operator.storages import Storages
 from levada.operator.store import Key, Store
+from levada.operator.task_pods import TaskPods
 from levada.operator.workqueue import WorkQueue
 from levada.resources.kinds import FLOW_RUNS, JOBS, WORK_QUEUES, Kind
 from levada.resources.phases import RunPhase, is_terminal
@@ -100,6 +101,7 @@ class Controller:
         self.notifier = Notifier(self)
         self.backfills = Backfills(self)
         self.slots = Slots(self)
+        self.task_pods = TaskPods(self)
         self._stale: set[Key] = set()  # runs to be read from the API before they are decided about
 
     # --- changes ------------------------------------------------------------------------------------------------------
@@ -118,6 +120,9 @@ class Controller:
     def on_job(self, change: str, body: Object) -> None:
         """A Job of a run changed."""
         view = job_view(body)
+        if view.task_pod:
+            self.task_pods.on_job(change, view)
+            return
         key = Key(view.namespace, view.run)
         if change == "DELETED":
             if self.store.remove_job(view) and self.store.runs.get(key) is not None:
@@ -133,11 +138,15 @@ class Controller:
     def on_pod(self, change: str, body: Object) -> None:
         """A pod of a run changed. Pods of runs that nobody knows are the affair of their Job."""
         view = pod_view(body, gone=change == "DELETED")
+        if view.task_pod:
+            self.task_pods.on_pod(view)
+            return
         key = Key(view.namespace, view.run)
         known = self.store.runs.get(key) is not None or key in self.store.jobs or not self._settled(key)
         if known and self.store.put_pod(view):
             self.enqueue(RUN, key)
             self.slots.look_again(key)
+            self.task_pods.look_again(key)
 
     def take_run(self, view: RunView) -> None:
         """Put a run into the store, from wherever it came, and wake whom it concerns."""
@@ -224,6 +233,7 @@ class Controller:
         for key in filter(chosen, self.store.runs):
             self.enqueue(RUN, key)
             self.slots.look_again(key)
+        self.task_pods.settle(chosen)
         self.wake_startable()
 
     def let_go(self, namespace: str) -> None:
@@ -239,6 +249,7 @@ class Controller:
         self.definitions.let_go(namespace)
         self.schedules.let_go(namespace)
         self.notifier.let_go(namespace)
+        self.task_pods.let_go(namespace)
         self.wake_startable()
 
     def _judge_strangers(self, key: Key) -> None:

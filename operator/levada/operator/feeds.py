@@ -22,6 +22,7 @@ from levada.resources.names import (
     ENV_ENTRYPOINT,
     LABEL_ATTEMPT,
     LABEL_RUN,
+    LABEL_TASK_POD,
 )
 from levada.resources.phases import TERMINAL_PHASES, is_terminal
 
@@ -105,7 +106,7 @@ def pod_is_over(pod: Object) -> bool:
 
 def runs_without(store: Store, namespace: str | None, unfinished: Iterable[Object]) -> list[str]:
     """Label selectors of the runs under way whose newest attempt is in none of these unfinished objects."""
-    have = {(item["metadata"].get("namespace"), *_attempt(item)) for item in unfinished}
+    have = {(item["metadata"].get("namespace"), *_attempt(item)) for item in unfinished if not _is_of_a_task(item)}
     names = sorted({
         run.name
         for run in store.runs.values()
@@ -120,6 +121,10 @@ def runs_without(store: Store, namespace: str | None, unfinished: Iterable[Objec
 def _attempt(item: Object) -> tuple[str | None, str | None]:
     labels: Mapping[str, str] = item["metadata"].get("labels") or {}
     return labels.get(LABEL_RUN), labels.get(LABEL_ATTEMPT)
+
+
+def _is_of_a_task(item: Object) -> bool:
+    return LABEL_TASK_POD in (item["metadata"].get("labels") or {})
 
 
 def without_rows(item: Object) -> Object:

@@ -18,7 +18,13 @@ from levada.resources.common import (
     Resource,
     Status,
 )
-from levada.resources.names import DEFAULT_QUEUE, MAX_NOTIFICATIONS_HELD, MAX_URL_CHARS, RUNNER_SERVICE_ACCOUNT
+from levada.resources.names import (
+    DEFAULT_QUEUE,
+    MAX_NOTIFICATIONS_HELD,
+    MAX_TASK_PODS,
+    MAX_URL_CHARS,
+    RUNNER_SERVICE_ACCOUNT,
+)
 from levada.resources.notification import KnownNotification, Notifications
 
 ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
@@ -86,6 +92,26 @@ class Toleration(Model):
     )
 
 
+class TaskPods(Model):
+    """What the code of a run may ask of the operator: pods of its own for single tasks and for Dask workers."""
+
+    limit: int = Field(
+        10, ge=1, le=MAX_TASK_PODS, description="How many such pods a run may have at once; others wait."
+    )
+    allow: list[Literal["image", "resources", "nodeSelector", "tolerations"]] = Field(
+        default_factory=list,
+        max_length=4,
+        description="What the code may set otherwise than the run's own pod has it. Nothing when absent.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    images: list[Annotated[str, Field(min_length=1, max_length=1024)]] = Field(
+        default_factory=list,
+        max_length=32,
+        description="With image allowed: which ones, as patterns such as registry.example.com/ml/*; any when absent.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
 class Infrastructure(Model):
     """The pod of a run. What is not said here comes from the operator's settings."""
 
@@ -133,6 +159,9 @@ class Infrastructure(Model):
     )
     termination_grace_period_seconds: int = Field(
         30, ge=0, le=86_400, description="Seconds between asking a run to stop (SIGTERM) and killing it (SIGKILL)."
+    )
+    task_pods: TaskPods | None = Field(
+        None, description="Lets tasks and Dask workers have pods of their own; without it none may."
     )
 
 

@@ -20,10 +20,12 @@ from levada.resources.common import (
     Status,
     Time,
 )
+from levada.resources.deployment import ResourceRequirements, Toleration
 from levada.resources.names import (
     MAX_ATTEMPTS_KEPT,
     MAX_NOTIFICATIONS_HELD,
     MAX_SLOT_ENTRIES,
+    MAX_TASK_PODS,
     MAX_TASK_ROWS,
     MAX_URL_CHARS,
 )
@@ -199,6 +201,30 @@ class SlotEntry(Model):
     message: Message | None = Field(None, description="Why it was refused.")
 
 
+class TaskPodEntry(Model):
+    """A pod for one task, or for one Dask worker. The run asks and, when it has the outcome, takes the entry back; the operator makes the Job."""
+
+    attempt: int = Field(ge=1, description="The attempt that asked: when it is over, so is this.")
+    holder: str = Field("", max_length=256, description="The task run or Dask worker that it is for.")
+    image: str | None = Field(None, min_length=1, max_length=1024, description="Image, if not the run's own.")
+    resources: ResourceRequirements | None = Field(None, description="Resources, if not the run's own.")
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] | None = Field(
+        None, max_length=16, description="Labels that the node must have, beside those of the run's own pod."
+    )
+    tolerations: list[Toleration] | None = Field(
+        None, max_length=16, description="Taints that the pod puts up with, beside those of the run's own pod."
+    )
+    state: Literal["Waiting", "Granted", "Ended", "Refused"] = Field(
+        description="Waiting for a place; Granted: it has a Job, or is about to; Ended; or Refused: see the message."
+    )
+    requested_time: Time = Field(description="When it was asked for. The earliest is served first.")
+    granted_time: Time | None = Field(None, description="When the operator granted it.")
+    job: ObjectName | None = Field(None, description="Name of the Job.")
+    reason: Reason | None = Field(None, description="One CamelCase word: how it ended, or what it waits for.")
+    message: Message | None = Field(None, description="The same in a sentence, and what to do about it.")
+    kind: Literal["Infrastructure", "Code"] | None = Field(None, description="Whose failure its end was.")
+
+
 class Diagnosis(Model):
     """What went wrong, in words, and what to do about it."""
 
@@ -269,6 +295,11 @@ class FlowRunStatus(Status):
         default_factory=dict,
         max_length=MAX_SLOT_ENTRIES,
         description="Slots of ConcurrencyLimits that tasks of this run wait for or hold, by an id of the run's own.",
+    )
+    task_pods: dict[str, TaskPodEntry] = Field(
+        default_factory=dict,
+        max_length=MAX_TASK_PODS,
+        description="Pods that tasks and Dask workers of this run wait for or have, by an id of the run's own.",
     )
     diagnosis: Diagnosis | None = Field(None, description="What went wrong and what to do about it.")
     archive: Archive | None = Field(

@@ -19,6 +19,8 @@ LABEL_SCHEDULE: Final = f"{GROUP}/schedule"
 LABEL_BACKFILL: Final = f"{GROUP}/backfill"
 # On a run that repeats another (spec.retryOf): the name of that run.
 LABEL_RETRY_OF: Final = f"{GROUP}/retry-of"
+# On the Job and the pod of a single task, or of a Dask worker: which entry of status.taskPods asked for it.
+LABEL_TASK_POD: Final = f"{GROUP}/task-pod"
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "levada"
 
@@ -93,6 +95,9 @@ ENV_STORAGE: Final = "LEVADA_STORAGE"
 ENV_RESULTS_KEY: Final = "LEVADA_RESULTS_KEY"
 ENV_GOES_ON: Final = "LEVADA_GOES_ON"
 ENV_PERSIST_RESULTS: Final = "LEVADA_PERSIST_RESULTS"
+# How often a pod that runs a single task is made anew, because the cluster failed it; and in such a pod: which entry it serves.
+ENV_INFRASTRUCTURE_RETRIES: Final = "LEVADA_INFRASTRUCTURE_RETRIES"
+ENV_TASK_POD: Final = "LEVADA_TASK_POD"
 
 # How a Deployment gives a Secret that a Block names to the run: BLOCK_SECRET__<SECRET>__<KEY> holds the value of one key, as
 # envFrom with that prefix makes it; BLOCK_SECRET_DIR__<SECRET> names the folder where the Secret is mounted.
@@ -121,6 +126,9 @@ MAX_TOLD: Final = 32
 MAX_NOTIFICATIONS_HELD: Final = 64
 MAX_DELIVERY_ERROR_CHARS: Final = 512
 MAX_SLOT_ENTRIES: Final = 256
+MAX_TASK_PODS: Final = 100
+# What a task may ask for its own pod, if the Deployment allows it.
+TASK_POD_FIELDS: Final = ("image", "resources", "nodeSelector", "tolerations")
 
 
 def limit_object(name: str) -> str:

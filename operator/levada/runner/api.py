@@ -117,8 +117,15 @@ class RunApi:
         They speak of this process alone, and name its attempt: there is nothing that they could write over. Conflict says that the
         name is another FlowRun's now.
         """
+        return self._patch_map("slots", slots, uid)
+
+    def patch_task_pods(self, pods: Mapping[str, Any], uid: str) -> dict[str, Any]:
+        """The same for the pods that its tasks ask for."""
+        return self._patch_map("taskPods", pods, uid)
+
+    def _patch_map(self, name: str, entries: Mapping[str, Any], uid: str) -> dict[str, Any]:
         metadata = {"uid": uid} if uid else {}
-        body = {"metadata": metadata, "status": {"slots": slots}}
+        body = {"metadata": metadata, "status": {name: entries}}
         return self._call("PATCH", self._status_path, json.dumps(body, separators=(",", ":")).encode())
 
     def patch_status(self, status: Mapping[str, Any], resource_version: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from typing import Any, Final
 from levada.archive.layout import run_folder
 from levada.archive.record import record_of
 from levada.artifacts import plain
+from levada.engine import lanes
 from levada.engine.resuming import Resume
 from levada.engine.run import run_flow
 from levada.engine.tracebacks import summary
@@ -71,6 +72,8 @@ def main(channel: socket.socket | None = None) -> int:
     os.environ[BLOCK_PROVIDER_VARIABLE] = "levada.runner.blocks:provider"
     os.environ[PAUSE_PROVIDER_VARIABLE] = "levada.runner.pauses:provider"
     os.environ[SLOT_PROVIDER_VARIABLE] = "levada.runner.slots:provider"
+    # Of this process alone: others that the flow starts would number their pods alike.
+    lanes.pod_provider = "levada.runner.task_pods:provider"
     hide_given_secrets(os.environ)
     stop = Stop(settings.grace_seconds)
     stop.install()

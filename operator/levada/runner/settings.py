@@ -50,6 +50,8 @@ class Settings:
     goes_on: bool = False
     # What is to be installed, as resources.requirements writes it; empty: what the flow's file says itself.
     requirements: str = ""
+    # How often the pod of a task is made anew when the cluster failed it.
+    infrastructure_retries: int = 0
 
 
 def spread_order(env: MutableMapping[str, str]) -> None:
@@ -104,6 +106,7 @@ def settings_from(env: Mapping[str, str]) -> Settings:
         results_key=env.get(names.ENV_RESULTS_KEY, ""),
         goes_on=env.get(names.ENV_GOES_ON) == "true",
         requirements=env.get(names.ENV_REQUIREMENTS, ""),
+        infrastructure_retries=_number(env, names.ENV_INFRASTRUCTURE_RETRIES, default=0),
     )
 
 

@@ -25,7 +25,7 @@ class Store:
         }
 
     async def list(self, kind, namespace, *, label_selector):
-        assert label_selector == "levada.dev/run=etl"
+        assert label_selector == "levada.dev/run=etl,!levada.dev/task-pod"
         return self.now[1], "1"
 
     async def stream(self, path, params):

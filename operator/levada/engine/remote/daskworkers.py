@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from levada.engine.deadlines import TooLate
 from levada.engine.remote import RemoteCall, logs, news, packing
 from levada.engine.remote.carrying import carry, pack_outcome, unpack_outcome
+from levada.engine.remote.pods import pods_here
 from levada.engine.remote.processes import value_of
 from levada.engine.tracebacks import summary
 from levada.exceptions import MissingDependencyError, OptionError, RunCancelled, SerializationError, WorkerCrashed
@@ -44,7 +45,13 @@ def open_workers(runner: "DaskTaskRunner") -> "DaskWorkers":
         ) from error
     own = None
     where = runner.address or runner.cluster
-    if where is None:
+    pods = pods_here() if runner.kubernetes is not None else None
+    if pods is not None:
+        from levada.engine.remote.daskpods import start_pod_cluster
+
+        where = own = start_pod_cluster(runner, pods)
+        _adapt(runner, own)
+    elif where is None:
         where = own = _start_cluster(runner)
     options = {"set_as_default": False, "timeout": _CONNECT_SECONDS, **runner.client_kwargs}
     try:
@@ -76,15 +83,21 @@ def _start_cluster(runner: "DaskTaskRunner") -> Any:
             cluster = make(**kwargs)
     except Exception as error:
         raise OptionError(f"DaskTaskRunner: {make.__name__} does not start with {kwargs}: {summary(error)}") from error
-    if runner.adapt_kwargs:
-        try:
-            cluster.adapt(**runner.adapt_kwargs)
-        except Exception as error:
-            _end_cluster(cluster)
-            raise OptionError(
-                f"DaskTaskRunner: {make.__name__} does not adapt with {runner.adapt_kwargs}: {summary(error)}"
-            ) from error
+    _adapt(runner, cluster)
     return cluster
+
+
+def _adapt(runner: "DaskTaskRunner", cluster: Any) -> None:
+    """Let the cluster grow and shrink, if the runner says so."""
+    if not runner.adapt_kwargs:
+        return
+    try:
+        cluster.adapt(**runner.adapt_kwargs)
+    except Exception as error:
+        _end_cluster(cluster)
+        raise OptionError(
+            f"DaskTaskRunner: {type(cluster).__name__} does not adapt with {runner.adapt_kwargs}: {summary(error)}"
+        ) from error
 
 
 def _end_cluster(cluster: Any) -> None:
@@ -234,7 +247,7 @@ class DaskWorkers:
                 with suppress(Exception):
                     future.cancel()
                 raise
-        except TooLate:
+        except (TooLate, WorkerCrashed):
             raise
         except KilledWorker as error:
             raise _Died(f"at {getattr(error.last_worker, 'address', 'an unknown address')}") from error
@@ -249,12 +262,17 @@ class DaskWorkers:
             ) from error
 
     def _wait(self, future: Any, call: RemoteCall, pending: _Pending) -> bytes:
-        """Wait for the outcome, but not much longer than the call may take."""
-        if call.timeout_seconds is None:
+        """Wait for the outcome, but not much longer than the call may take, nor for workers that are not to be had."""
+        watched = hasattr(self._own_cluster, "trouble")
+        if call.timeout_seconds is None and not watched:
             return future.result()  # type: ignore[no-any-return]  # bytes, from _carry
         while True:
+            if watched and self._own_cluster.trouble:
+                raise WorkerCrashed(
+                    f"task {call.task_name!r} ({call.run_id}): its Dask cluster has no workers: {self._own_cluster.trouble}"
+                )
             left = _LOOK_SECONDS
-            if pending.began is not None:
+            if call.timeout_seconds is not None and pending.began is not None:
                 left = pending.began + call.timeout_seconds + _OVERTIME_SECONDS - time.monotonic()
                 if left <= 0:
                     raise TooLate
