@@ -107,7 +107,7 @@ _ELSEWHERE = {
 }
 _JOB_OPTIONS = (
     "image", "namespace", "env", "labels", "working_dir", "image_pull_policy", "service_account_name", "image_pull_secrets",
-    "resources", "node_selector", "tolerations", "env_from", "pod_template", "job",
+    "resources", "node_selector", "tolerations", "env_from", "pod_template", "job", "task_pods",
 )  # fmt: skip
 
 
@@ -129,6 +129,7 @@ class KubernetesJob(Infrastructure):
         env_from: ConfigMaps and Secrets whose keys become environment variables, as in a pod.
         pod_template: a merge patch on the pod's template (metadata, spec) for everything else.
         job: a Job manifest; its `spec.template` counts as `pod_template`.
+        task_pods: lets tasks have pods of their own: `{"limit": 10, "allow": ["resources"]}`; none may without it.
         **unknown: refused, with what to use instead.
 
     Raises:
@@ -152,6 +153,7 @@ class KubernetesJob(Infrastructure):
         env_from: Sequence[Mapping[str, Any]] | None = None,
         pod_template: Mapping[str, Any] | None = None,
         job: Mapping[str, Any] | None = None,
+        task_pods: Mapping[str, Any] | None = None,
         **unknown: Any,
     ) -> None:
         _refuse(unknown, _JOB_OPTIONS, "KubernetesJob", _ELSEWHERE)
@@ -171,6 +173,7 @@ class KubernetesJob(Infrastructure):
         self.tolerations = _listed(tolerations)
         self.env_from = _listed(env_from)
         self.pod_template = dict(pod_template or {}) or _template_of(job)
+        self.task_pods = None if task_pods is None else dict(task_pods)
 
     def spec(self) -> dict[str, Any]:
         """The fields of `spec.infrastructure` of a Deployment resource; what is not said is not there."""
@@ -184,7 +187,8 @@ class KubernetesJob(Infrastructure):
             "nodeSelector": self.node_selector,
             "tolerations": self.tolerations,
         }
-        return {name: value for name, value in said.items() if value} | super().spec()
+        opened = {} if self.task_pods is None else {"taskPods": self.task_pods}
+        return {name: value for name, value in said.items() if value} | opened | super().spec()
 
     def _template(self) -> dict[str, Any]:
         return _merged(self.pod_template, super()._template())

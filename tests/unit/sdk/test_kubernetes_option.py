@@ -6,6 +6,7 @@ import pytest
 
 from levada import flow, task
 from levada.exceptions import OptionError
+from levada.infrastructure import KubernetesJob
 from levada.task_runners import DaskTaskRunner, KubernetesTaskRunner
 
 GPU = {
@@ -79,3 +80,9 @@ def test_without_a_cluster_it_runs_here():
     import asyncio
 
     assert asyncio.run(main()) == {os.getpid()}
+
+
+def test_a_deployment_made_from_code_opens_pods():
+    assert KubernetesJob(task_pods={"limit": 3}).spec() == {"taskPods": {"limit": 3}}
+    assert KubernetesJob(task_pods={}).spec() == {"taskPods": {}}, "opened, with the defaults"
+    assert KubernetesJob().spec() == {}
