@@ -1,6 +1,5 @@
 """Where the submitted tasks of a flow run are carried: which threads drive them, and who makes their calls."""
 
-import json
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -51,6 +50,8 @@ class Lane:
         """Who makes calls in pods that differ so from the run's own; None where there are no pods."""
         if not pod_provider:
             return None
+        import json
+
         from levada.engine.remote.pods import open_pods
 
         key = json.dumps(wishes, sort_keys=True)
