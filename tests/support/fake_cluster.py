@@ -8,6 +8,7 @@ What it leaves out: admission, quotas, garbage collection in steps, latency.
 import contextlib
 import itertools
 import pickle
+import re
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
@@ -44,6 +45,7 @@ def _succeeded(job: Object) -> bool:
     return any(each["type"] == "Complete" for each in (job.get("status") or {}).get("conditions") or ())
 
 
+_LABEL_SETS = re.compile(r"([^, ]+) in \(([^)]*)\)")
 LEFT_OUT = {FLOW_RUNS: run_is_over, JOBS: _succeeded, PODS: pod_is_over}
 
 
@@ -328,9 +330,8 @@ class FakeClient:
             wanted = field_selector.partition("=")[2]
             return [run for run in self._cluster.all(kind) if run["spec"]["deploymentRef"]["name"] == wanted], "0"
         found = self._cluster.listed(kind) if field_selector is not None else self._cluster.all(kind)
-        if label_selector is not None and " in " in label_selector:
-            runs = label_selector.partition(" in (")[2].rstrip(")").split(",")
-            found = [item for item in found if item["metadata"]["labels"][names.LABEL_RUN] in runs]
+        for label, values in _LABEL_SETS.findall(label_selector or ""):
+            found = [item for item in found if item["metadata"]["labels"].get(label) in values.split(",")]
         return found, "0"
 
     async def pages(
@@ -340,6 +341,16 @@ class FakeClient:
 
     async def create(self, kind: Kind, body: Object, namespace: str | None = None, *, dry_run: bool = False) -> Object:
         return self._write(kind, body["metadata"]["name"], lambda: self._cluster.create(kind, body), body=body)
+
+    async def delete(self, kind: Kind, name: str, namespace: str | None = None, *, uid: str) -> None:
+        def commit() -> Object:
+            found = self._cluster.get(kind, name)
+            if found["metadata"]["uid"] != uid:
+                raise Conflict(409, "Conflict", f"{name} is another one")
+            self._cluster.delete(kind, name)
+            return found
+
+        self._write(kind, name, commit, body={})
 
     async def patch(self, kind: Kind, name: str, body: Object, namespace: str | None = None, **_: Any) -> Object:
         return self._write(kind, name, lambda: self._cluster.patch(kind, name, body), patches=True, body=body)
