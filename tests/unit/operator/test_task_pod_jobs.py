@@ -17,7 +17,7 @@ from levada.resources import names
 from levada.resources.kinds import FLOW_RUNS, JOBS, PODS
 from levada.resources.phases import is_terminal
 from support.facts import SETTINGS, T0, a_deployment
-from support.fake_cluster import FakeCluster, OperatorKilled
+from support.fake_cluster import FakeCluster, OperatorKilled, clone
 
 R = Key("ns", "r")
 LIMIT = 2
@@ -46,34 +46,48 @@ class World:
         self.loop = asyncio.new_event_loop()
         self.count = 0
         self.start()
+        self.other, self.news = self.new_operator(), {kind: deque() for kind in (JOBS, PODS, FLOW_RUNS)}
+
+    def new_operator(self, *, only_runs=False):
+        """An operator process: it lists what is under way. `only_runs`: it has not come to the rest yet."""
+        controller = Controller(self.cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: self.cluster.now)
+        controller.store.put_deployment(a_deployment(infrastructure={"taskPods": {"limit": LIMIT}}))
+        self.tell(controller, FLOW_RUNS, (("ADDED", item) for item in self.cluster.listed(FLOW_RUNS)))
+        if not only_runs:
+            self.list_the_rest(controller)
+        return controller
+
+    def list_the_rest(self, controller):
+        for kind in (JOBS, PODS):
+            self.tell(controller, kind, (("ADDED", item) for item in self.cluster.listed(kind)))
+        controller.start()
+
+    @staticmethod
+    def tell(controller, kind, events):
+        handle = {JOBS: controller.on_job, PODS: controller.on_pod, FLOW_RUNS: controller.on_run}[kind]
+        for change, body in events:
+            handle(change, clone(body))
 
     def start(self):
-        """A new operator process: it lists what is under way."""
-        self.controller = Controller(
-            self.cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: self.cluster.now
-        )
-        opened = a_deployment(infrastructure={"taskPods": {"limit": LIMIT}})
-        self.controller.store.put_deployment(opened)
-        self.watch(everything=True)
-        self.controller.start()
+        """A new process in place of the old one."""
+        self.controller = self.new_operator()
 
-    def watch(self, *, everything=False):
-        """Jobs and pods before runs: of what is old news, the run's own status is the oldest."""
-        handlers = {JOBS: self.controller.on_job, PODS: self.controller.on_pod, FLOW_RUNS: self.controller.on_run}
-        for kind, handle in handlers.items():
-            if everything:
-                self.cluster.streams[kind].clear()
-            listed = deque(("ADDED", item) for item in self.cluster.listed(kind)) if everything else None
-            events = listed if listed is not None else self.cluster.streams[kind]
-            while events:
-                handle(*events.popleft())
+    def watch(self):
+        """All news for the one operator; the other gets them one kind at a time."""
+        for kind in (JOBS, PODS, FLOW_RUNS):
+            events = list(self.cluster.streams[kind])
+            self.cluster.streams[kind].clear()
+            self.news[kind].extend(events)
+            self.tell(self.controller, kind, events)
 
-    def work(self, kind):
+    def work(self, kind, controller=None):
+        controller = controller or self.controller
+
         async def reconcile():
             try:
-                await self.controller.reconcile(Work(kind, R))
+                await controller.reconcile(Work(kind, R))
             finally:
-                self.controller.queue.close()
+                controller.queue.close()
 
         try:
             self.loop.run_until_complete(reconcile())
@@ -140,6 +154,30 @@ class World:
         self.work(KIND)
         self.check()
 
+    def another_starts(self, *_):
+        """A second operator. Between its lists much may happen."""
+        self.watch()
+        self.other = self.new_operator(only_runs=True)
+        for news in self.news.values():
+            news.clear()
+
+    def another_hears(self, which, _):
+        self.watch()
+        if not self.other.started:
+            self.list_the_rest(self.other)
+            self.news[JOBS].clear()
+            self.news[PODS].clear()
+            return
+        kind = (JOBS, PODS, FLOW_RUNS)[which % 3]
+        self.tell(self.other, kind, self.news[kind])
+        self.news[kind].clear()
+
+    def another_works(self, *_):
+        """Its watches are behind, each as far as it likes."""
+        if self.other.started:
+            self.work(KIND, self.other)
+            self.check()
+
     def operator_is_killed(self, *_):
         self.start()
 
@@ -169,14 +207,15 @@ class World:
 
 kinds = (
     "asks", "asks", "asks", "takes_back", "pod_ends", "pod_is_deleted", "nodes_work", "nodes_work", "time_goes_by",
-    "operator_works", "operator_works", "operator_works_behind_the_news", "operator_is_killed", "late_writes_arrive",
+    "operator_works", "operator_works", "operator_works_behind_the_news", "another_starts", "another_hears", "another_hears",
+     "another_works", "another_works", "operator_is_killed", "late_writes_arrive",
 )  # fmt: skip
 faults = st.sampled_from((None, None, "lost before", "lost after", "error", "killed before", "killed after", "late"))
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(
-    steps=st.lists(st.tuples(st.sampled_from(kinds), st.integers(0, 3), faults), max_size=30),
+    steps=st.lists(st.tuples(st.sampled_from(kinds), st.integers(0, 3), faults), max_size=40),
     end=st.sampled_from(("Completed", "Crashed", "cancel", "deleted")),
 )
 def test_no_job_is_made_twice_and_none_is_left(steps, end):
@@ -215,5 +254,21 @@ def test_the_jobs_of_a_run_that_ended_while_no_operator_was_there_go():
     world.start()
     assert world.controller.store.runs.get(R) is None
     world.work(KIND)
+    assert world.task_jobs() == set()
+    world.loop.close()
+
+
+def test_a_job_that_came_and_went_between_the_lists_of_another_operator_is_not_made_again():
+    world = World()
+    world.asks()
+    world.settle()
+    world.another_starts(0)
+    world.pod_ends(0, None)
+    world.settle()
+    world.takes_back(0, None)
+    world.settle()
+    assert world.task_jobs() == set()
+    world.another_hears(0, None)
+    world.another_works()
     assert world.task_jobs() == set()
     world.loop.close()
