@@ -102,7 +102,7 @@ class TaskPods:
         """The namespace is somebody else's now."""
         for index in (self._jobs, self._pods):
             for key in [key for key in index if key.namespace == namespace]:
-                del index[key]  # type: ignore[attr-defined]  # both are dicts by run
+                del index[key]
         self._unsure = {key for key in self._unsure if key.namespace != namespace}
 
     # --- work ---------------------------------------------------------------------------------------------------------

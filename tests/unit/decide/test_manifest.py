@@ -69,7 +69,7 @@ def test_what_the_runner_is_told():
     env = env_of(job(attempt=2, run=a_run(code_failures=1), retries=RetryPolicy(3), grace_s=45, parameters='{"a":1}'))
     assert env == {
         names.ENV_RUN: "r", names.ENV_RUN_UID: "run-uid", names.ENV_NAMESPACE: "ns", names.ENV_ATTEMPT: "2",
-        names.ENV_RETRIES_LEFT: "2", names.ENV_GRACE_SECONDS: "45", names.ENV_DEPLOYMENT: "d", names.ENV_ENTRYPOINT: "flow.py:main",
+        names.ENV_RETRIES_LEFT: "2", names.ENV_INFRASTRUCTURE_RETRIES: "3", names.ENV_GRACE_SECONDS: "45", names.ENV_DEPLOYMENT: "d", names.ENV_ENTRYPOINT: "flow.py:main",
         names.ENV_CODE_DIR: names.CODE_DIR, names.ENV_PARAMETERS: '{"a":1}', names.ENV_SERVICE_ACCOUNT_DIR: names.SERVICE_ACCOUNT_DIR,
         names.ENV_RESULTS_KEY: "r-run-uid", names.ENV_GOES_ON: "true",
         names.ENV_TERMINATION_LOG: names.TERMINATION_LOG, names.ENV_CREATED_AT: "2026-03-01T12:00:00.000Z",

@@ -4,6 +4,8 @@ To the operator a worker is a call in a pod like any other (pods.py): the call i
 end. Dask's own `SpecCluster` decides how many there are, so `n_workers`, `scale` and `adapt` mean what they always mean. A pod that
 ends unasked is replaced under the same name; while it is away, Dask gives its work to the others.
 """
+# mypy: allow-untyped-calls
+# distributed has no types.
 
 import asyncio
 import logging
@@ -61,7 +63,7 @@ def start_pod_cluster(runner: "DaskTaskRunner", pods: Pods) -> "PodCluster":
         raise OptionError(f"DaskTaskRunner: the scheduler does not start: {summary(error)}") from error
 
 
-class PodCluster(SpecCluster):  # type: ignore[misc]  # distributed has no types
+class PodCluster(SpecCluster):
     """A cluster of pods. `trouble`: why no worker is to be had any more; empty while there is hope."""
 
     def __init__(self, pods: Pods, wishes: Mapping[str, Any], count: int, worker: dict[str, Any]) -> None:
@@ -95,7 +97,7 @@ class PodCluster(SpecCluster):  # type: ignore[misc]  # distributed has no types
         Cluster._update_worker_status(self, op, msg)
 
 
-class PodWorker(ProcessInterface):  # type: ignore[misc]  # see above
+class PodWorker(ProcessInterface):
     """One worker of the cluster, in one pod after the other."""
 
     def __init__(
@@ -111,6 +113,8 @@ class PodWorker(ProcessInterface):  # type: ignore[misc]  # see above
         **kwargs: Any,
     ) -> None:
         super().__init__(scheduler=scheduler, name=name)
+        self._scheduler = scheduler
+        self._worker_name = name
         self._pods = pods
         self._wishes = wishes
         self._worker = worker
@@ -130,11 +134,11 @@ class PodWorker(ProcessInterface):  # type: ignore[misc]  # see above
 
     async def _order(self) -> None:
         assert self._loop is not None
-        settings = {"name": self.name, "security": self._security, **self._worker}
-        call = RemoteCall(serve, (self.scheduler,), settings, f"dask-worker-{self.name}", "dask-worker")
+        settings = {"name": self._worker_name, "security": self._security, **self._worker}
+        call = RemoteCall(serve, (self._scheduler,), settings, f"dask-worker-{self._worker_name}", "dask-worker")
         payload = packing.pack_call(call, logs.levels())
         try:
-            ask = await asyncio.to_thread(self._pods.ask, payload, self._wishes, f"Dask worker {self.name}")
+            ask = await asyncio.to_thread(self._pods.ask, payload, self._wishes, f"Dask worker {self._worker_name}")
         except Exception as error:
             self._on_trouble(summary(error))
             raise
@@ -161,7 +165,7 @@ class PodWorker(ProcessInterface):  # type: ignore[misc]  # see above
         if end.refused or self._quick_ends > _MOST_QUICK_ENDS:
             self._on_trouble(end.why)
             return
-        log.warning("Dask worker %s has ended, and is replaced: %s", self.name, end.why or "its process ended")
+        log.warning("Dask worker %s has ended, and is replaced: %s", self._worker_name, end.why or "its process ended")
         self._loop.call_later(_REPLACE_AFTER_SECONDS, lambda: asyncio.ensure_future(self._again()))
 
     async def _again(self) -> None:
@@ -170,7 +174,7 @@ class PodWorker(ProcessInterface):  # type: ignore[misc]  # see above
         try:
             await self._order()
         except Exception as error:  # noqa: BLE001  the cluster has been told, and tells those who wait
-            log.warning("Dask worker %s is not replaced: %s", self.name, summary(error))
+            log.warning("Dask worker %s is not replaced: %s", self._worker_name, summary(error))
 
     async def close(self) -> None:
         """Let the pod go."""
