@@ -36,6 +36,8 @@ log = logging.getLogger("levada.runner")
 # After its deadline the code gets this long to notice; native code that looks at no signal ends with the process then.
 _OVERTIME_SECONDS: Final = 1.0
 _MAX_WORDS: Final = 1024
+# As a shell says that SIGTERM ended a process: the operator then looks for who sent it.
+_TOLD_TO_STOP: Final = 128 + signal.SIGTERM
 
 
 def main() -> int:
@@ -54,7 +56,8 @@ def main() -> int:
     except (SettingsError, CodeError, LevadaError, KeyError) as error:
         return _fail(str(error) if not isinstance(error, KeyError) else f"the storage has no {error}")
     except (TerminationSignal, KeyboardInterrupt):
-        return _fail("it was told to stop")
+        _fail("it was told to stop")
+        return _TOLD_TO_STOP
     exit_soon(0)
     return 0
 
@@ -92,6 +95,10 @@ def _carry(settings: Settings, id_: str) -> None:
     log.info("Running %s (%s)", order.task_name, order.run_id)
     outcome = unpack_outcome(carry(payload, _telling(records)))
     ended.set()
+    if _told_to_stop.is_set() and outcome.kind != "returned":
+        raise TerminationSignal(
+            signal.SIGTERM
+        )  # what the interrupted code raised is no outcome: another pod may do better
     leave(outcome)
 
 
@@ -145,7 +152,11 @@ def _watch(seconds: float, ended: threading.Event, leave: Callable[[], None]) ->
     threading.Thread(target=watch, name="levada-deadline", daemon=True).start()
 
 
+_told_to_stop = threading.Event()
+
+
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:
+    _told_to_stop.set()
     raise TerminationSignal(signum)
 
 

@@ -246,3 +246,15 @@ def test_limits_and_pauses_are_refused_in_words(environment, tmp_path):
     assert done.returncode == 0, done.stderr
     assert left is not None
     assert b"use them around the task, in the flow" in left
+
+
+def test_a_pod_that_is_told_to_stop_leaves_no_outcome(environment, tmp_path):
+    call = packed("""
+        import os, signal, time
+        def interrupted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        call = RemoteCall(interrupted, (), {}, "interrupted-0", "interrupted")
+    """)
+    done, left = carried(environment, tmp_path, call)
+    assert (done.returncode, left) == (143, None), done.stderr
