@@ -6,6 +6,7 @@ runs/<namespace>/<run>-<first 8 of its uid>/
     log-<attempt>-<offset>.txt        the log of an attempt, in pieces: each is named after the byte that it begins with
     tasks-<attempt>-<offset>.jsonl    rows of its tasks, one a line; the last row of a task counts
     artifacts-<attempt>-<offset>.jsonl
+    pods/<attempt>-<id>/call, outcome what a task in a pod of its own is called with and gives back, until it has ended
 index/<namespace>/<deployment>/
     latest.json                       the newest runs, and what pages there are
     page-<number>.json                older ones, 200 each
