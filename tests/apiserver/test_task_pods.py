@@ -168,12 +168,12 @@ class Desk:
             "-n", self.namespace, "apply", "--server-side", "-f", "-", stdin=body | ({"spec": spec} if spec else {})
         )
 
-    def start(self, function, parameters=None, *, pods=OPEN, storage=True, name=""):
+    def start(self, function, parameters=None, *, pods=OPEN, name=""):
         name = name or function.replace("_", "-")
         self.apply("Flow", name, {"entrypoint": f"flow.py:{function}", "source": {"configMap": {"name": "code"}}})
         infrastructure = {"terminationGracePeriodSeconds": 5} | ({"taskPods": pods} if pods else {})
-        spec = {"flowRef": {"name": name}, "infrastructure": infrastructure}
-        self.apply("Deployment", name, spec | ({"storage": f"file://{self.folder / 'kept'}"} if storage else {}))
+        kept = f"file://{self.folder / 'kept'}"
+        self.apply("Deployment", name, {"flowRef": {"name": name}, "infrastructure": infrastructure, "storage": kept})
         self.apply("FlowRun", name, {"deploymentRef": {"name": name}, "parameters": parameters or {}})
         return name
 
@@ -280,7 +280,6 @@ def test_a_cancelled_run_takes_the_pods_of_its_tasks_along(desk):
     ("case", "wishes", "how", "words"),
     [
         ("unpicklable", [], {}, ["argument 'lock' (a _thread.lock) cannot be sent to a worker"]),
-        ("no-storage", [{}], {"storage": False}, ["needs a storage"]),
         ("closed", [{}], {"pods": None}, ["set spec.infrastructure.taskPods"]),
         (
             "wishes",

@@ -258,3 +258,20 @@ def test_a_pod_that_is_told_to_stop_leaves_no_outcome(environment, tmp_path):
     """)
     done, left = carried(environment, tmp_path, call)
     assert (done.returncode, left) == (143, None), done.stderr
+
+
+def test_a_run_without_a_storage_says_what_is_missing(start, fake):
+    runner = start("""
+        from levada import flow, task
+        from levada.task_runners import KubernetesTaskRunner
+
+        @task
+        def plain():
+            return 1
+
+        @flow(task_runner=KubernetesTaskRunner())
+        def main():
+            return plain.with_options(kubernetes={}).submit(return_state=True).message
+    """)
+    runner.end()
+    assert "set spec.storage of the Deployment" in fake.status["result"]
