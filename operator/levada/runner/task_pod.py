@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Never
 
@@ -22,9 +21,10 @@ from levada.engine.tracebacks import summary
 from levada.exceptions import LevadaError, MissingContextError, SerializationError
 from levada.logging import prepare
 from levada.resources import names
-from levada.runner.code import CodeError
+from levada.runner.code import CodeError, find_file
 from levada.runner.fetch import fetched
 from levada.runner.process import exit_soon, prepare_output
+from levada.runner.requirements import needs_of
 from levada.runner.run import hide_given_secrets
 from levada.runner.settings import Settings, SettingsError, settings_from, spread_order, termination_log_from
 from levada.runner.task_pods import CALL, OUTCOME, folder_of
@@ -81,8 +81,7 @@ def _fail(why: str) -> int:
 def _carry(settings: Settings, id_: str) -> None:
     storage, folder = storage_of(settings.storage), folder_of(settings, id_)
     payload = _opened(storage.read(f"{folder}/{CALL}"))
-    code = str(fetched(settings.code_dir).absolute())
-    sys.path[:0] = [code, *(str(path) for path in _folders(code, settings.entrypoint))]
+    _prepare_code(settings)
     order = packing.unpack_order(payload)
     records: list[logs.Record] = []
 
@@ -102,10 +101,21 @@ def _carry(settings: Settings, id_: str) -> None:
     leave(outcome)
 
 
-def _folders(code: str, entrypoint: str) -> list[Path]:
-    """Where the flow's own file lies, as its neighbours are imported from there."""
-    file = Path(code) / entrypoint.rpartition(":")[0]
-    return [file.parent] if file.parent.is_dir() else []
+def _prepare_code(settings: Settings) -> None:
+    """Let the call import what the run's own process can: the flow's neighbours, and the packages that it needs."""
+    if find_spec("prefect") is None:
+        import levada.prefect  # noqa: F401  as in the run's own process
+    folder = fetched(settings.code_dir).folder.absolute()
+    path = settings.entrypoint.rpartition(":")[0]
+    if path:
+        file = find_file(path, folder)
+        needs = needs_of(settings.requirements, file, folder)
+        if needs is not None:
+            from levada.runner.environments import prepare as prepare_environment
+
+            prepare_environment(needs, log.info)
+        sys.path.insert(0, str(file.parent))
+    sys.path.insert(0, str(folder))
 
 
 def _telling(records: list[logs.Record]) -> Callable[[logs.Record], None]:

@@ -27,6 +27,7 @@ UID = "0123456789abcdef"
 @pytest.fixture
 def environment(fake, identity, tmp_path):
     (tmp_path / "code").mkdir(exist_ok=True)
+    (tmp_path / "code" / "f.py").touch()
     return {
         "LEVADA_RUN": RUN, "LEVADA_RUN_UID": UID, "LEVADA_NAMESPACE": NAMESPACE, "LEVADA_POD": POD, "LEVADA_ATTEMPT": "1",
         "LEVADA_ENTRYPOINT": "f.py:f", "KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(fake.port),
