@@ -164,3 +164,14 @@ def test_needs_that_are_here_make_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("LEVADA_ENVIRONMENTS_DIR", str(tmp_path / "none"))
     assert environments.prepare(Needs(("pyyaml",), "", tmp_path), print) is None
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("answer", "pip"), [("echo /base/pip/__init__.py", Path("/base/pip")), ("exit 1", None)])
+def test_the_pip_of_the_python_below(tmp_path, monkeypatch, answer, pip):
+    """An image ships an environment without an installer; the Python that it was made from may have one."""
+    below = tmp_path / "python"
+    below.write_text(f"#!/bin/sh\n{answer}\n")
+    below.chmod(0o755)
+    monkeypatch.setattr(environments, "find_spec", lambda _: None)
+    monkeypatch.setattr(sys, "_base_executable", str(below))
+    assert environments._pip() == pip

@@ -4,7 +4,7 @@ import pytest
 
 from levada.exceptions import ParameterError
 from levada.resources.phases import RunPhase
-from levada.runner.outcome import Outcome, interrupted, outcome_of, preview, termination_message, with_retry
+from levada.runner.outcome import Outcome, failed, interrupted, outcome_of, preview, termination_message, with_retry
 from levada.states import State
 
 P = RunPhase
@@ -170,3 +170,17 @@ def test_the_last_words_fit_whatever_the_letters(letter: str) -> None:
     words = termination_message(outcome, None, reported=False)
     assert 200 < len(words) <= 4096
     assert json.loads(words)["phase"] == "Failed"
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"),
+    [
+        ("CodeNotFetched", True),  # a server that is away comes back
+        ("RequirementsNotInstalled", True),
+        ("CodeNotFound", False),
+        ("RequirementsInvalid", False),
+        ("SyntaxError", False),
+    ],
+)
+def test_what_another_attempt_may_mend(reason: str, again: bool) -> None:
+    assert with_retry(failed(reason, "x"), 1).retried is again
