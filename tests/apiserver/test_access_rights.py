@@ -5,6 +5,7 @@ import json
 import pytest
 
 from levada.resources import access
+from support.stack import wait_until
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.usefixtures("installed")]
 
@@ -50,6 +51,23 @@ RUNNER = {
 }
 
 
+# People, by the role that they are bound to in a namespace. Kubernetes' own roles give the rest (pods, logs, Secrets).
+WRITE = {"create", "update", "patch", "delete", "deletecollection"}
+NO_STATUS = {(LEVADA, plural, "status"): set() for plural in PLURALS}
+VIEW = {**{(LEVADA, plural, ""): READ for plural in PLURALS}, **NO_STATUS}
+EDIT = {
+    key: verbs | (WRITE if key not in NO_STATUS and key[1] not in {"workqueues", "concurrencylimits"} else set())
+    for key, verbs in VIEW.items()
+}
+PEOPLE = {
+    "view": VIEW,
+    "edit": EDIT,
+    "admin": {key: set() if key in NO_STATUS else READ | WRITE for key in VIEW},
+    "levada-view": VIEW,
+    "levada-start": {key: set() for key in VIEW} | {(LEVADA, "flowruns", ""): {"create", "update", "patch"}},
+}
+
+
 async def allowed(client, account, namespace, key, verb):
     home, name = account
     group, resource, subresource = key
@@ -61,7 +79,8 @@ async def allowed(client, account, namespace, key, verb):
         "subresource": subresource,
         "verb": verb,
     }
-    spec = {"user": f"system:serviceaccount:{home}:{name}", "groups": groups, "resourceAttributes": attributes}
+    user, groups = (f"system:serviceaccount:{home}:{name}", groups) if home else (name, ["system:authenticated"])
+    spec = {"user": user, "groups": groups, "resourceAttributes": attributes}
     body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
     review = await client.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", body=body)
     return review["status"]["allowed"]
@@ -99,6 +118,25 @@ async def test_the_operators_lease_is_in_its_own_namespace(client):
 
 async def test_the_operator_cannot_read_secrets_of_its_own_namespace(client):
     assert await verbs_of(client, OPERATOR_ACCOUNT, "levada-system", ("", "secrets", "")) == set()
+
+
+@pytest.fixture
+def aggregated(kubectl):
+    """A controller puts the rules into Kubernetes' own roles, a moment later."""
+    wait_until(
+        lambda: all(LEVADA in kubectl("get", "clusterrole", role, "-o", "yaml") for role in ("view", "edit", "admin")),
+        "view, edit and admin hold Levada's rules",
+    )
+
+
+@pytest.mark.usefixtures("aggregated")
+@pytest.mark.parametrize("role", PEOPLE)
+async def test_a_person_with_a_role_in_a_namespace(client, kubectl, namespace, role):
+    person = f"{role}-of-{namespace}"
+    kubectl("create", "rolebinding", "p", f"--clusterrole={role}", f"--user={person}", "-n", namespace)
+    answers = {key: await verbs_of(client, ("", person), namespace, key) for key in PEOPLE[role]}
+    assert answers == PEOPLE[role]
+    assert await verbs_of(client, ("", person), "default", (LEVADA, "flowruns", "")) == set()
 
 
 def test_applying_again_changes_nothing(kubectl, namespace):

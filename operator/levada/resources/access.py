@@ -8,7 +8,18 @@ the API server itself puts into the request for a token bound to a pod, with the
 from collections.abc import Sequence
 from typing import Any, Final
 
-from levada.resources.kinds import FLOW_RUNS, LEVADA_KINDS
+from levada.resources.kinds import (
+    BACKFILLS,
+    BLOCKS,
+    CONCURRENCY_LIMITS,
+    DEPLOYMENTS,
+    FLOW_RUNS,
+    FLOWS,
+    LEVADA_KINDS,
+    SCHEDULES,
+    WORK_QUEUES,
+    Kind,
+)
 from levada.resources.names import (
     GROUP,
     LABEL_MANAGED_BY,
@@ -26,6 +37,8 @@ POLICY: Final = "levada-run-writes-its-own-status"
 OPERATOR_LEASE_ROLE: Final = "levada-operator-leases"
 POD_NAME_EXTRA: Final = "authentication.kubernetes.io/pod-name"
 READ: Final = ("get", "list", "watch")
+WRITE: Final = ("create", "update", "patch", "delete", "deletecollection")
+AGGREGATE_TO: Final = "rbac.authorization.k8s.io/aggregate-to-"
 
 # (API group, resources, verbs) where runs live: in every namespace, or in those that the operator serves.
 OPERATOR_RULES: Final[Rules] = (
@@ -58,14 +71,31 @@ RUNNER_RULES: Final = (
 )
 
 
+def _plurals(*kinds: Kind) -> tuple[str, ...]:
+    return tuple(kind.plural for kind in kinds)
+
+
+# For people: ClusterRoles to bind in a namespace. Nobody gets a right on a status: that is the operator's and the run's own.
+# Those of view, edit and admin are aggregated to Kubernetes' own roles of these names, each of which holds the ones before it. Who may
+# edit Deployments may run code as any service account of the namespace, as who may create pods can (Kubernetes' own `edit`). Limits that
+# others have to keep are the administrator's, as quotas are. levada-start is for who may order runs and nothing else: bind it beside `view`.
+PEOPLE_RULES: Final[dict[str, Rules]] = {
+    "levada-view": ((GROUP, _plurals(*LEVADA_KINDS), READ),),
+    "levada-edit": ((GROUP, _plurals(FLOWS, DEPLOYMENTS, SCHEDULES, FLOW_RUNS, BACKFILLS, BLOCKS), WRITE),),
+    "levada-admin": ((GROUP, _plurals(WORK_QUEUES, CONCURRENCY_LIMITS), WRITE),),
+    "levada-start": ((GROUP, _plurals(FLOW_RUNS), ("create", "update", "patch")),),  # update, patch: cancel and suspend
+}
+AGGREGATED: Final = {"levada-view": "view", "levada-edit": "edit", "levada-admin": "admin"}
+
+
 def manifests(run_namespaces: Sequence[str], *, namespaced: bool = False) -> list[Manifest]:
     """Everything to apply beside the definitions, in an order that works for `kubectl apply`.
 
     The namespaces of runs must exist; the operator's own is made. `namespaced`: for `levada operator run --namespace …`,
-    which then needs no right outside of these namespaces and its own.
+    which then needs no right outside of these namespaces and its own; the roles of people are the cluster's, and left out.
     """
     per_namespace = [manifest for namespace in run_namespaces for manifest in runner_manifests(namespace)]
-    rights = namespaced_manifests(run_namespaces) if namespaced else cluster_manifests()
+    rights = namespaced_manifests(run_namespaces) if namespaced else [*cluster_manifests(), *people_manifests()]
     return [*operator_manifests(), *rights, *per_namespace, *policy_manifests()]
 
 
@@ -90,6 +120,16 @@ def namespaced_manifests(run_namespaces: Sequence[str]) -> list[Manifest]:
         for namespace in run_namespaces
         for manifest in _granted("Role", OPERATOR_SERVICE_ACCOUNT, OPERATOR_RULES, namespace)
     ]
+
+
+def people_manifests() -> list[Manifest]:
+    """The roles of people. They give nothing to anybody until somebody is bound to them, or to view, edit or admin."""
+    roles = [_rbac("ClusterRole", name, rules=_rules(rules)) for name, rules in PEOPLE_RULES.items()]
+    for role in roles:
+        name = role["metadata"]["name"]
+        if name in AGGREGATED:
+            role["metadata"]["labels"] |= {f"{AGGREGATE_TO}{AGGREGATED[name]}": "true"}
+    return roles
 
 
 def _granted(role: str, name: str, rules: Rules, namespace: str | None = None) -> list[Manifest]:

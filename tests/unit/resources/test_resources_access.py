@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from levada.resources.access import POLICY, manifests
+from levada.resources.access import PEOPLE_RULES, POLICY, manifests
 
 WRITES = {"create", "update", "patch", "delete"}
 ROLES = [each for each in manifests(["team-a", "team-b"]) if each["kind"] in {"Role", "ClusterRole"}]
@@ -24,7 +24,29 @@ def test_no_role_has_a_wildcard_or_touches_secrets(role):
         words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
         assert "*" not in words
         assert "secrets" not in words
-        assert not {"impersonate", "bind", "escalate", "deletecollection"} & set(rule["verbs"])
+        assert not {"impersonate", "bind", "escalate"} & set(rule["verbs"])
+
+
+def test_only_people_delete_many_at_once_and_nobody_but_programs_writes_a_status():
+    for role in ROLES:
+        verbs = {verb for rule in role["rules"] for verb in rule["verbs"]}
+        statuses = [each for rule in role["rules"] for each in rule["resources"] if each.endswith("/status")]
+        people = role["metadata"]["name"] in PEOPLE_RULES
+        assert people or "deletecollection" not in verbs
+        assert not people or not statuses
+
+
+def test_the_roles_of_people_are_aggregated_and_one_is_not():
+    labels = {name: named("ClusterRole", name)["metadata"]["labels"] for name in PEOPLE_RULES}
+    aggregated = {
+        name: [key.rpartition("-")[2] for key in found if key.startswith("rbac.")] for name, found in labels.items()
+    }
+    assert aggregated == {
+        "levada-view": ["view"],
+        "levada-edit": ["edit"],
+        "levada-admin": ["admin"],
+        "levada-start": [],
+    }
 
 
 def test_the_operator_writes_only_what_it_must():
