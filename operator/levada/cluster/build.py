@@ -45,6 +45,8 @@ class Module:
     packages: Mapping[str, str]
     stamped: tuple[str, ...] = ()
     """Packages whose variables `gitVersion`, `gitMajor` and `gitMinor` are given the version."""
+    tags: tuple[str, ...] = ()
+    """Build tags."""
 
 
 KUBERNETES: Final = Module(
@@ -103,7 +105,8 @@ def compile_command(go: Go, names: Sequence[str], output: Path, version: str, mo
         f"-X {package}.gitVersion=v{version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor}"
         for package in module.stamped
     ]
-    flags = ["-v", "-trimpath", "-buildvcs=false", f"-ldflags={' '.join(['-s -w', *linked])}"]
+    tags = [f"-tags={','.join(module.tags)}"] if module.tags else []
+    flags = ["-v", "-trimpath", "-buildvcs=false", *tags, f"-ldflags={' '.join(['-s -w', *linked])}"]
     return [str(go.program), "build", *flags, "-o", f"{output}/", *(module.packages[name] for name in names)]
 
 

@@ -95,6 +95,12 @@ def test_another_module_brings_its_own_pins_and_no_stamps(tmp_path, monkeypatch)
     assert "-ldflags=-s -w -o" in (tmp_path / "arguments").read_text()
 
 
+def test_tags_of_a_module_are_handed_on():
+    module = build.Module(Path("x"), {"tool": "example.org/x/cmd/tool"}, tags=("small", "static"))
+    command = build.compile_command(Go(Path("/go")), ["tool"], Path("/out"), "1.0.0", module)
+    assert "-tags=small,static" in command
+
+
 @pytest.mark.parametrize(
     ("text", "version"), [("go1.26.3\n", (1, 26)), ("go1.30", (1, 30)), ("devel", None), ("", None)]
 )
