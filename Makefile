@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-apiserver test-chaos bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds constraints clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,7 @@ check: install ## Formatting, lint, types, import rules, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/levada crds --check
+	@$(BIN)/python charts/generate.py --check
 	@test ! -e operator/__init__.py || { echo "error: operator/__init__.py shadows the standard library's operator module: remove it" >&2; exit 1; }
 
 format: install ## Rewrite the code in the house's format
@@ -53,16 +54,22 @@ format: install ## Rewrite the code in the house's format
 crds: install ## Generate crds/ from the models
 	@$(BIN)/levada crds
 
+chart: install ## Generate what charts/levada has from the models and from its values
+	@$(BIN)/python charts/generate.py
+
 docs-metrics: install ## Generate the table of docs/metrics.md from the code
 	@{ sed '/^| metric /,$$d' docs/metrics.md; $(BIN)/levada operator metrics; } > docs/metrics.new && mv docs/metrics.new docs/metrics.md
 
 test: install ## The whole test suite: unit, then against a real control plane, then kill -9
-	@$(PYTEST) -n 2 --dist loadfile tests/unit
+	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/chart
 	@$(PYTEST) tests/apiserver -m "not chaos"
 	@$(PYTEST) tests/apiserver -m chaos
 
 test-unit: install ## The tests that need nothing but Python
 	@$(PYTEST) -n 2 --dist loadfile tests/unit
+
+test-chart: install ## The chart, rendered and refused by Helm, its alerts by promtool (both built once, some minutes)
+	@$(PYTEST) -n 2 --dist load tests/chart
 
 test-apiserver: install ## The tests against a real control plane
 	@$(PYTEST) tests/apiserver -m "not chaos"

@@ -1,0 +1,94 @@
+"""What cannot work is refused by Helm, in words that name the value and what to do."""
+
+import pytest
+
+from support.chart import CHART
+
+BOTH = {"metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (BOTH, "metrics.serviceMonitor.enabled and metrics.podMonitor.enabled are both true"),
+        ({"metrics": {"service": {"enabled": False}}}, "tests.enabled needs metrics.service.enabled"),
+        (
+            {
+                "tests": {"enabled": False},
+                "metrics": {"service": {"enabled": False}, "serviceMonitor": {"enabled": True}},
+            },
+            "metrics.serviceMonitor.enabled needs metrics.service.enabled",
+        ),
+        ({"kueue": {"enabled": True}}, "kueue.clusterQueue is empty"),
+        ({"namespaced": True, "shardSelector": "a=b"}, "namespaced and shardSelector exclude each other"),
+        ({"namespaced": True, "flowNamespaces": []}, "namespaced is true and flowNamespaces is empty"),
+        ({"leaderElection": {"retryPeriodSeconds": 9}}, "leaderElection: retryPeriodSeconds must be below"),
+        ({"leaderElection": {"leaseDurationSeconds": 5}}, "leaderElection: retryPeriodSeconds must be below"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(render, values, said):
+    with pytest.raises(AssertionError, match=said):
+        render(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"metrics": {"serviceMonitor": {"enabled": True}}}, "metrics.serviceMonitor.enabled is true, but the cluster has no monitoring"),
+        ({"metrics": {"podMonitor": {"enabled": True}}}, "metrics.podMonitor.enabled is true, but"),
+        ({"metrics": {"prometheusRule": {"enabled": True}}}, "metrics.prometheusRule.enabled is true, but"),
+        ({"kueue": {"enabled": True, "clusterQueue": "a"}}, "kueue.enabled is true, but the cluster has no kueue"),
+        ({"crds": {"enabled": False}}, "crds.enabled is false, but the cluster has no levada.dev/v1alpha1"),
+    ],
+)  # fmt: skip
+def test_kinds_that_the_cluster_lacks_are_named(render, values, said):
+    with pytest.raises(AssertionError, match=said):
+        render({"crds": {"enabled": True}} | values, apis=())
+
+
+@pytest.mark.parametrize(
+    ("values", "place", "said"),
+    [
+        ({"replicas": "two"}, "/replicas", "got string, want integer"),
+        ({"replicas": -1}, "/replicas", "minimum: got -1, want 0"),
+        ({"image": {"tag": 1.0}}, "/image/tag", "got number, want string"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy", "value must be one of 'Always', 'IfNotPresent', 'Never'"),
+        ({"image": {"digest": "abc"}}, "/image/digest", "does not match pattern"),
+        ({"image": {"tagg": "1"}}, "/image", "additional properties 'tagg' not allowed"),
+        ({"replica": 1}, "", "additional properties 'replica' not allowed"),
+        ({"metrics": {"port": "9464"}}, "/metrics/port", "got string, want integer"),
+        ({"metrics": {"port": 80}}, "/metrics/port", "minimum: got 80, want 1,024"),
+        ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "/metrics/serviceMonitor/interval", "does not match pattern"),
+        ({"verbose": "yes"}, "/verbose", "got string, want boolean"),
+        ({"flowNamespaces": "default"}, "/flowNamespaces", "got string, want array"),
+        ({"flowNamespaces": ["Team_A"]}, "/flowNamespaces/0", "does not match pattern"),
+        ({"flowNamespaces": ["a", "a"]}, "/flowNamespaces", "items at 0 and 1 are equal"),
+        ({"storage": {"url": "bucket/levada"}}, "/storage/url", "does not match pattern"),
+        ({"extraEnv": {"A": "1"}}, "/extraEnv", "got object, want array"),
+        ({"notifications": {"secrets": [{"name": "slack"}]}}, "/notifications/secrets/0", "missing properties"),
+        ({"nodeSelector": {"a": True}}, "/nodeSelector/a", "got boolean, want string"),
+        ({"fullname": "Levada"}, "/fullname", "does not match pattern"),
+        ({"resources": {"limit": {}}}, "/resources", "additional properties 'limit' not allowed"),
+    ],
+)  # fmt: skip
+def test_values_of_the_wrong_kind_are_named(render, values, place, said):
+    with pytest.raises(AssertionError) as refused:
+        render(values)
+    assert f"at '{place}'" in str(refused.value)
+    assert said in str(refused.value)
+
+
+def test_an_old_kubernetes_is_refused(render):
+    with pytest.raises(
+        AssertionError, match=r"chart requires kubeVersion: >=1\.31\.0-0 which is incompatible with Kubernetes v1\.30"
+    ):
+        render(kube="1.30.9")
+
+
+@pytest.mark.parametrize("version", ["1.31.0", "1.34.1-gke.100", "v1.36.3+k3s1"])
+def test_versions_of_vendors_are_taken(render, version):
+    assert render(kube=version)
+
+
+def test_a_parent_chart_may_share_values(helm):
+    assert helm("template", "x", CHART, "--set", "global.team=data", "--kube-version", "1.36")
