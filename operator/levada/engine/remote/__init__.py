@@ -4,7 +4,8 @@ The engine drives every run in its own process. With a runner that has workers e
 a `RemoteCall` and goes to `Workers.call` instead; all else (states, retries, caching, hooks, reports) stays where it is.
 
 `packing` turns calls and outcomes into bytes, `raised` carries exceptions with their tracebacks, `logs` and `news` what the code
-tells while it runs, `carrying` makes a call inside a worker, `processes` and `worker` are the two ends of a pool of processes, `daskworkers` is the one of a Dask cluster.
+tells while it runs, `carrying` makes a call inside a worker, `processes` and `worker` are the two ends of a pool of processes,
+`daskworkers` is the one of a Dask cluster, `pods` makes calls in pods of their own, and `daskpods` a Dask cluster of such pods.
 """
 
 from collections.abc import Callable, Mapping
