@@ -1,5 +1,7 @@
 """What cannot work is refused by Helm, in words that name the value and what to do."""
 
+import shutil
+
 import pytest
 
 from support.chart import CHART
@@ -92,3 +94,17 @@ def test_versions_of_vendors_are_taken(render, version):
 
 def test_a_parent_chart_may_share_values(helm):
     assert helm("template", "x", CHART, "--set", "global.team=data", "--kube-version", "1.36")
+
+
+def test_a_packaged_chart_holds_the_definitions(helm, tmp_path):
+    helm("package", CHART, "--destination", tmp_path)
+    text = helm("template", "x", next(tmp_path.glob("levada-*.tgz")), "--kube-version", "1.36")
+    assert "name: flowruns.levada.dev" in text
+
+
+def test_a_copy_that_lost_its_link_to_the_definitions_is_refused(helm, tmp_path):
+    """Whoever copies a tree may leave links out, as Flux does with a Git repository."""
+    copy = shutil.copytree(CHART, tmp_path / "levada", symlinks=True)
+    (copy / "files" / "crds").unlink()
+    with pytest.raises(AssertionError, match="this copy of the chart has no definitions"):
+        helm("template", "x", copy, "--kube-version", "1.36")
