@@ -11,6 +11,7 @@ import typer
 from levada.cli import build
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import error, machine_text, now, print_list, warn
+from levada.cli.overrides import check_overrides, overrides_of
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
 from levada.resources.names import (
     ANNOTATION_TRACEPARENT,
@@ -67,6 +68,14 @@ def run_deployment(
         list[str] | None,
         typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; the value is read as YAML. Repeatable."),
     ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--override",
+            metavar="FIELD=VALUE",
+            help="What the deployment's allowOverrides opens: image, resources.requests.memory, env.NAME, nodeSelector.LABEL, tolerations, timeoutSeconds, retries.limit, … Repeatable.",
+        ),
+    ] = None,
     run_name: Annotated[str | None, typer.Option("--name", help="Name of the flow run; made up when absent.")] = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Follow the run until it ends; exit code 0 only if it completes.")
@@ -77,13 +86,14 @@ def run_deployment(
     kubeconfig: KubeconfigOption = None,
 ) -> None:
     """Start a flow run of a deployment."""
-    texts = _texts(parameter or [])
+    texts, overrides = _texts(parameter or []), overrides_of(override or [])
 
     async def work(client: "Client", here: str) -> str | None:
         deployment = await find(client, DEPLOYMENTS, name, here, called="deployment")
         warn_if_not_ready(deployment)
+        check_overrides(deployment, overrides)
         parameters = _read(texts, await _schema(client, deployment, here)) if texts else {}
-        created = await create_run(client, here, name, parameters, run_name)
+        created = await create_run(client, here, name, parameters, run_name, overrides=overrides)
         announce(created, watch=watch, output=output)
         if not watch:
             return None
@@ -141,7 +151,13 @@ def _read(texts: Mapping[str, str], schema: dict[str, Any]) -> dict[str, Any]:
 
 
 async def create_run(
-    client: "Client", namespace: str, deployment: str, parameters: dict[str, Any], name: str | None
+    client: "Client",
+    namespace: str,
+    deployment: str,
+    parameters: dict[str, Any],
+    name: str | None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Create the flow run; a made-up name that is taken is made up again.
 
@@ -153,6 +169,8 @@ async def create_run(
     check_size(parameters)
     for tries_left in reversed(range(NAME_TRIES)):
         body = flow_run(name or made_up_name(deployment), deployment, parameters)
+        if overrides:
+            body["spec"]["overrides"] = dict(overrides)
         if traceparent := os.environ.get(ENV_TRACEPARENT):
             body["metadata"]["annotations"] = {ANNOTATION_TRACEPARENT: traceparent}
         try:

@@ -69,6 +69,7 @@ def deployment_view(obj: Object) -> DeploymentView:
         queue=spec.get("workQueue") or DEFAULT_QUEUE,
         infrastructure=infrastructure,
         service_account=infrastructure.get("serviceAccountName") or RUNNER_SERVICE_ACCOUNT,
+        allow_overrides=frozenset(spec.get("allowOverrides") or ()),
         grace_s=_default(infrastructure.get("terminationGracePeriodSeconds"), 30),
         retries=_policy(spec.get("retries"), limit=0, max_delay_s=600.0),
         infrastructure_retries=_policy(spec.get("infrastructureRetries"), limit=3, max_delay_s=300.0),

@@ -100,6 +100,7 @@ class DeploymentView:
     queue: str = DEFAULT_QUEUE
     infrastructure: Mapping[str, Any] = field(default_factory=dict)
     service_account: str = RUNNER_SERVICE_ACCOUNT
+    allow_overrides: frozenset[str] = frozenset()
     grace_s: int = 30
     retries: RetryPolicy = RetryPolicy(limit=0)
     infrastructure_retries: RetryPolicy = RetryPolicy(limit=3, max_delay_s=300.0)

@@ -84,6 +84,7 @@ class RunView:
     generation: int = 1
     deleting: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     cancel: bool = False
     suspend: bool = False
     retry_of: str = ""

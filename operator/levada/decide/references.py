@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from levada.decide import parameters
+from levada.decide import overrides, parameters
 from levada.decide.definitions import FlowView
 from levada.decide.facts import RunFacts
 
@@ -42,7 +42,7 @@ def find_problem(facts: RunFacts) -> Problem | None:
     if is_judged(flow) and ready is not None and ready.get("status") == "False":
         words = f"{ready.get('reason')}: {ready.get('message')}"
         return Problem("FlowNotReady", f"Flow {flow.name!r} cannot be run. {words}")
-    found = parameters.problem(
+    found = overrides.problem(deployment, run) or parameters.problem(
         parameters.merged(deployment, run), schema=flow.parameter_schema, signature=facts.signature, complete=True
     )
     return Problem(*found, patience=False) if found else None

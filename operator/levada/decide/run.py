@@ -7,7 +7,7 @@ often as one likes; that is what makes a crash between two writes harmless.
 from dataclasses import replace
 from typing import Final
 
-from levada.decide import parameters, rerun, suspension
+from levada.decide import overrides, parameters, rerun, suspension
 from levada.decide.admission import TurnedAway, Wait, admit, held_back, wait_for_earlier, wait_for_time
 from levada.decide.announcements import long_wait
 from levada.decide.attempt import (
@@ -133,6 +133,9 @@ def _between_attempts(facts: RunFacts) -> Plan:
         return without(facts, "Deployment", run.deployment)
     if run.parameters_digest not in {"", parameters.digest(run.parameters)}:
         return _problem(facts, _OTHER_PARAMETERS)
+    closed = overrides.problem(facts.deployment, run)
+    if closed is not None:  # what was open at the first attempt
+        return _problem(facts, Problem(*closed, patience=False))
     if run.parked:
         line = _line_up(facts)
         if line is not None:

@@ -55,6 +55,7 @@ def run_view(obj: Object) -> RunView:
         generation=meta.get("generation", 1),
         deleting="deletionTimestamp" in meta,
         parameters=spec.get("parameters") or EMPTY,
+        overrides=spec.get("overrides") or EMPTY,
         cancel=bool(spec.get("cancel")),
         suspend=bool(spec.get("suspend")),
         retry_of=spec.get("retryOf") or "",

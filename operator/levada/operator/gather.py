@@ -6,6 +6,7 @@ from levada.decide.definitions import REPLACE, DeploymentView
 from levada.decide.deployment import DeploymentFacts
 from levada.decide.facts import JobView, QueueFacts, RunFacts, RunView, Settings
 from levada.decide.manifest import job_name
+from levada.decide.overrides import laid_over
 from levada.operator.notifications import Notifier
 from levada.operator.store import Key, Store
 
@@ -28,7 +29,7 @@ def run_facts(store: Store, key: Key, *, now: datetime, settings: Settings) -> R
         jobs=mine,
         # A pod of an earlier run of this name may still be leaving: it is not this run's.
         pods=tuple(pod for pod in store.pods.get(key, {}).values() if pod.run_uid == run.uid),
-        deployment=deployment,
+        deployment=laid_over(deployment, run) if deployment is not None else None,
         flow=flow,
         signature=code[2].signature if known_code and code is not None else None,
         queue=_queue_facts(store, key, run, deployment),

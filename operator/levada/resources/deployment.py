@@ -3,7 +3,8 @@
 The name is that of apps/v1's kind as well, so `kubectl get deployments` shows the other one: say `kubectl get fdep`.
 """
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -23,6 +24,7 @@ from levada.resources.names import (
     MAX_NOTIFICATIONS_HELD,
     MAX_TASK_PODS,
     MAX_URL_CHARS,
+    OVERRIDE_ENV,
     RUNNER_SERVICE_ACCOUNT,
 )
 from levada.resources.notification import KnownNotification, Notifications
@@ -255,6 +257,46 @@ class Concurrency(Model):
     )
 
 
+# What a FlowRun may ever override: nothing of it brings rights or secrets that the Deployment has not.
+OVERRIDABLE: Final = ("image", "resources", "nodeSelector", "tolerations", "timeoutSeconds", "retries")
+Override = Annotated[
+    str,
+    Field(max_length=260, pattern=rf"^({'|'.join(OVERRIDABLE)}|{re.escape(OVERRIDE_ENV)}[A-Za-z_][A-Za-z0-9_.-]*)$"),
+]
+
+
+class PlainEnvVar(Model):
+    """One environment variable with a value of its own."""
+
+    name: str = Field(min_length=1, max_length=256, description="Name of the variable.")
+    value: str = Field("", max_length=4096, description="The value, taken literally.")
+
+
+class Overrides(Model):
+    """What a run has otherwise than its Deployment, as far as the Deployment's allowOverrides opens it."""
+
+    image: str | None = Field(None, min_length=1, max_length=1024, description="Another container image.")
+    resources: ResourceRequirements | None = Field(
+        None, description="Other amounts; those that are not named here stay as the Deployment has them."
+    )
+    env: list[PlainEnvVar] = Field(
+        default_factory=list,
+        max_length=32,
+        description="Other values of environment variables; each is opened by its name, as env.NAME.",
+        json_schema_extra=BY_NAME,
+    )
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] | None = Field(
+        None, max_length=32, description="Further labels that a node must have, or other values of the Deployment's."
+    )
+    tolerations: list[Toleration] = Field(
+        default_factory=list, max_length=32, description="Further taints of nodes that the pod puts up with."
+    )
+    timeout_seconds: int | None = Field(
+        None, ge=1, le=31_536_000, description="How long one attempt may take, from the start of its Job."
+    )
+    retries: RetryPolicy | None = Field(None, description="New attempts after the flow's own failure.")
+
+
 class DeploymentSpec(Model):
     """How to run the flow."""
 
@@ -281,6 +323,12 @@ class DeploymentSpec(Model):
         None, description="How many runs of this Deployment may go at once; no limit of its own when absent."
     )
     infrastructure: Infrastructure = Field(default_factory=Infrastructure, description="The pod that a run gets.")
+    allow_overrides: list[Override] = Field(
+        default_factory=list,
+        max_length=64,
+        description=f"What a FlowRun may say otherwise in its spec.overrides: {', '.join(OVERRIDABLE)}, or {OVERRIDE_ENV}NAME for a variable. Nothing when empty. Who opens the image lets everybody who may start runs run any code with the rights of the run's pod.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
     retries: RetryPolicy = Field(default_factory=RetryPolicy, description="New attempts after the flow's own failure.")
     infrastructure_retries: InfrastructureRetryPolicy = Field(
         default_factory=InfrastructureRetryPolicy,

@@ -20,7 +20,7 @@ from levada.resources.common import (
     Status,
     Time,
 )
-from levada.resources.deployment import ResourceRequirements, Toleration
+from levada.resources.deployment import Overrides, ResourceRequirements, Toleration
 from levada.resources.names import (
     MAX_ATTEMPTS_KEPT,
     MAX_NOTIFICATIONS_HELD,
@@ -50,6 +50,10 @@ class FlowRunSpec(Model):
     parameters: RunParameters = Field(
         default_factory=dict,
         description="Arguments laid over those of the Deployment; at most 64 KiB as JSON. Cannot change.",
+    )
+    overrides: Overrides | None = Field(
+        None,
+        description="What the run has otherwise than its Deployment, as far as the Deployment's allowOverrides opens it. Cannot change.",
     )
     cancel: bool = Field(False, description="Set to true to cancel the run. Cannot be taken back.")
     suspend: bool = Field(

@@ -130,6 +130,9 @@ MAX_TASK_PODS: Final = 100
 # What a task may ask for its own pod, if the Deployment allows it.
 TASK_POD_FIELDS: Final = ("image", "resources", "nodeSelector", "tolerations")
 
+# In a Deployment's allowOverrides: an environment variable, by name.
+OVERRIDE_ENV: Final = "env."
+
 
 def limit_object(name: str) -> str:
     """The name of the ConcurrencyLimit that a limit's name in code means: `My_DB` is the object `my-db`."""

@@ -100,6 +100,11 @@ NEW_BACKFILL: Final = "create another Backfill"
 NEW_RUN: Final = "create a new FlowRun instead"
 ENDED: Final = "the run has ended, and what it ended with is final"
 
+DELAYS: Final = rule(
+    "self.delaySeconds <= self.maxDelaySeconds",
+    "delaySeconds is at most maxDelaySeconds: raise maxDelaySeconds too",
+)
+
 RULES: Final[dict[str, dict[str, list[Rule]]]] = {
     "Flow": {
         "": name_rules("Flow"),
@@ -177,18 +182,8 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 "storage is public: give a password by the environment or a role, never in the URL",
             ),
         ],
-        "spec.retries": [
-            rule(
-                "self.delaySeconds <= self.maxDelaySeconds",
-                "delaySeconds is at most maxDelaySeconds: raise maxDelaySeconds too",
-            )
-        ],
-        "spec.infrastructureRetries": [
-            rule(
-                "self.delaySeconds <= self.maxDelaySeconds",
-                "delaySeconds is at most maxDelaySeconds: raise maxDelaySeconds too",
-            )
-        ],
+        "spec.retries": [DELAYS],
+        "spec.infrastructureRetries": [DELAYS],
         "spec.notifications[]": [
             rule(
                 f"self.name.matches('{DNS_LABEL}')",
@@ -283,10 +278,19 @@ RULES: Final[dict[str, dict[str, list[Rule]]]] = {
                 fieldPath=".fromScratch",
             ),
             fixed("priority", NEW_RUN),
+            fixed("overrides", NEW_RUN),
             fixed("scheduledTime", NEW_RUN),
             fixed("delaySeconds", NEW_RUN),
             fixed("prestartSeconds", NEW_RUN),
             fixed("retryOf", NEW_RUN),
+        ],
+        "spec.overrides.retries": [DELAYS],
+        "spec.overrides.env[]": [
+            rule(
+                "!self.name.startsWith('LEVADA_')",
+                "variables that begin with LEVADA_ are Levada's own: no run can override them",
+                fieldPath=".name",
+            )
         ],
         "spec.deploymentRef": [rule("self == oldSelf", f"deploymentRef cannot change: {NEW_RUN}")],
         "spec.cancel": [
