@@ -9,6 +9,7 @@ from levada.cli.failures import report_failure
 # Group -> (module, help). The help stands here so that `levada --help` need not import the groups.
 GROUPS: Final[dict[str, tuple[str, str]]] = {
     "agent": ("levada.cli.agent", "Run flow runs on this machine, as a Kubernetes node without containers."),
+    "audit": ("levada.cli.audit", "Who can run what as which service account."),
     "backfill": ("levada.cli.backfill", "Run a deployment for ticks of the past."),
     "backfills": ("levada.cli.backfills", "See how far backfills are, pause, cancel and repeat them."),
     "cluster": ("levada.cli.cluster", "A real Kubernetes control plane on this machine, for trying out and for tests."),
