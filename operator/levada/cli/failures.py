@@ -16,6 +16,7 @@ HINTS: Final[dict[str, str]] = {
     "OptionError": "a storage is a URL such as s3://bucket/prefix or file:///path",
     "MissingDependencyError": "install it into the environment of this command, with pip as the message says",
     "RecordError": "`levada runs reindex` makes the index anew; `levada runs rm NAME --archived` removes a run whose record is damaged",
+    "TooOldError": "`kubectl version` says what the cluster runs",
     "AddressInUseError": "is another operator running? choose another --metrics-address, or an empty one for no pages",
     "KubeconfigError": "set KUBECONFIG or pass --kubeconfig FILE, or run `levada cluster up` and use its kubeconfig",
 }

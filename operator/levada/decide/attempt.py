@@ -211,9 +211,9 @@ def _note_running(facts: RunFacts, pod: PodView) -> Plan:
     wait_s = (pod.started_at + timedelta(seconds=facts.settings.note_after_s) - facts.now).total_seconds()
     if wait_s > 0:
         return Plan(requeue_after_s=wait_s)
-    status = phase_status(facts.run, RunPhase.RUNNING, "NoReportYet", "The pod runs, but its runner has not reported yet.",
-        now=facts.now,
-    )  # fmt: skip
+    account = f"ServiceAccount {facts.deployment.service_account!r}" if facts.deployment else "its service account"
+    message = f"The pod runs, but its runner has not reported yet: see its log, and whether {account} may patch flowruns/status."
+    status = phase_status(facts.run, RunPhase.RUNNING, "NoReportYet", message, now=facts.now)
     status |= {"podName": pod.name, "nodeName": pod.node or None, "startTime": stamp(pod.started_at)}
     return Plan(status=status)
 

@@ -28,6 +28,7 @@ class HealthFacts:
     silences_s: of each feed, how long it has said nothing.
     work_s, working_on: how long the slowest worker has been at its object, and which.
     wait_s: how long the object that is next has waited; idle_s: how long ago a worker last finished with one.
+    missing_rights: what the API server has refused of late, in words.
     """
 
     synced: bool
@@ -36,6 +37,15 @@ class HealthFacts:
     working_on: str = ""
     wait_s: float = 0.0
     idle_s: float = 0.0
+    missing_rights: tuple[str, ...] = ()
+
+
+def unready(facts: HealthFacts, patience: Patience) -> list[str]:
+    """What keeps the operator from doing its work; empty if nothing does. A new process would not get a right, either."""
+    rights = [f"missing right: {each}" for each in facts.missing_rights]
+    if not facts.synced:
+        return [*rights, "not everything has been listed yet"]
+    return [*rights, *problems(facts, patience)]
 
 
 def problems(facts: HealthFacts, patience: Patience) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from levada.decide.definitions import DeploymentView, QueueView
 from levada.decide.facts import RunView, Settings
+from levada.decide.parameters import escape
 from levada.decide.rerun import own_key, repeats
 from levada.decide.retries import retries_left
 from levada.decide.times import stamp
@@ -284,11 +285,6 @@ def _env(
     return [{"name": name, "value": value} for name, value in literal.items()] + [
         {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in fields.items()
     ]
-
-
-def escape(value: str) -> str:
-    """Keep Kubernetes from expanding `$(NAME)` and `$$` inside a value: parameters reach the flow as they were written."""
-    return value.replace("$", "$$")
 
 
 def _volumes(code: Code) -> list[Manifest]:

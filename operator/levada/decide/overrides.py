@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from levada.decide.definitions import DeploymentView, RetryPolicy
 from levada.decide.facts import RunView
-from levada.decide.manifest import escape
+from levada.decide.parameters import escape
 from levada.resources.names import OVERRIDE_ENV
 
 Overrides = Mapping[str, Any]

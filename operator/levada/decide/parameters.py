@@ -22,6 +22,11 @@ def encoded(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
 
 
+def escape(value: str) -> str:
+    """Keep Kubernetes from expanding `$(NAME)` and `$$` inside a value: parameters reach the flow as they were written."""
+    return value.replace("$", "$$")
+
+
 def digest(parameters: Mapping[str, Any]) -> str:
     """Short, and the same for the same parameters."""
     return hashlib.blake2b(encoded(parameters).encode(), digest_size=12).hexdigest()

@@ -16,7 +16,15 @@ from levada.kube import config
 from levada.kube.config import Connection
 from levada.kube.errors import Gone, NotFound
 from levada.kube.retry import RetryPolicy
-from levada.kube.transport import CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S, BeforeWrite, OnDate, OnRequest, Transport
+from levada.kube.transport import (
+    CONNECT_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    BeforeWrite,
+    OnDate,
+    OnRefused,
+    OnRequest,
+    Transport,
+)
 from levada.kube.watch import WatchEvent, events
 from levada.resources.kinds import LEVADA_KINDS, Kind
 
@@ -55,6 +63,7 @@ class Client:
         on_request: OnRequest | None = None,
         before_write: BeforeWrite | None = None,
         on_date: OnDate | None = None,
+        on_refused: OnRefused | None = None,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self.connection = connection
@@ -66,6 +75,7 @@ class Client:
             on_request=on_request,
             before_write=before_write,
             on_date=on_date,
+            on_refused=on_refused,
             request_timeout_s=request_timeout_s,
         )
         self._kinds: dict[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for kind in LEVADA_KINDS}

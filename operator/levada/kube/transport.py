@@ -24,6 +24,9 @@ BeforeWrite = Callable[[str, Any], Awaitable[None]]
 # (the Date header of an answer, seconds since it was asked for): what the server's clock says
 OnDate = Callable[[str | None, float], None]
 
+# Told of every refusal, before anybody decides what to do about it: quick, and never raising
+OnRefused = Callable[[ApiError], None]
+
 REQUEST_TIMEOUT_S: Final = 30.0
 CONNECT_TIMEOUT_S: Final = 10.0
 MAX_CONNECTIONS: Final = 128
@@ -41,6 +44,7 @@ class Transport:
         on_request: OnRequest | None = None,
         before_write: BeforeWrite | None = None,
         on_date: OnDate | None = None,
+        on_refused: OnRefused | None = None,
         request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self.connection = connection
@@ -49,6 +53,7 @@ class Transport:
         self._on_request = on_request
         self._before_write = before_write
         self._on_date = on_date
+        self._on_refused = on_refused
         self._request_timeout_s = request_timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
@@ -186,7 +191,10 @@ class Transport:
                 if self._on_date:
                     self._on_date(response.headers.get("Date"), time.monotonic() - started_s)
                 if not 200 <= code < 300:
-                    raise _refusal(response, await response.read())
+                    refusal = _refusal(response, await response.read())
+                    if self._on_refused:
+                        self._on_refused(refusal)
+                    raise refusal
                 yield response
         except aiohttp.ClientConnectorError as error:
             raise ConnectionLost(f"cannot connect to {self.connection.server}: {error}", sent=False) from error

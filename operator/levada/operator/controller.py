@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 
 from levada.decide.attempt import failure_to_create
 from levada.decide.facts import JobView, RunView
-from levada.decide.plan import Plan
+from levada.decide.plan import WARNING, EventSpec, Plan
+from levada.decide.rights import missing_right
 from levada.decide.run import decide_run
 from levada.decide.views import job_view, pod_view, run_view
 from levada.kube import ApiError, Client, Conflict, ConnectionLost, Invalid, NotFound
@@ -282,6 +283,7 @@ class Controller:
                 logging.INFO if isinstance(error, Conflict) else logging.WARNING,
                 "%s %s/%s: %s; again in %.1f s", work.kind, *work.key, error, delay_s,
             )  # fmt: skip
+            self._tell_of_right(work, error)
         except Exception:
             # A bug must not stop the others' runs. It is counted, logged with its trace, and tried again ever more slowly.
             delay_s = self.queue.add_failed(work)
@@ -292,6 +294,14 @@ class Controller:
             if again_s is not None:
                 self.queue.add_after(work, again_s)
         self.metrics.reconcile_seconds.labels(work.kind).observe(time.perf_counter() - started_s)
+
+    def _tell_of_right(self, work: Work, error: ApiError | ConnectionLost) -> None:
+        """A right that is missing is told where its lack is felt: at the run."""
+        run = self.store.runs.get(work.key) if work.kind == RUN else None
+        right = missing_right(error.message) if isinstance(error, ApiError) else None
+        if run is not None and right is not None:
+            event = EventSpec(WARNING, "MissingRight", f"The operator cannot go on: {right}.", f"right-{right.verb}-{right.resource.replace('/', '-')}")  # fmt: skip
+            self.herald.count(about_run(run), event)
 
     async def reconcile(self, work: Work) -> float | None:
         """Bring one object to where it should be. Returns the seconds until the next look, if one is due.

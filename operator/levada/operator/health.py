@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from levada.decide.health import HealthFacts
 from levada.operator.definitions import WATCHED
 from levada.operator.election import Leadership
+from levada.operator.rights import Rights
 from levada.operator.state import watch_ages
 
 if TYPE_CHECKING:
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
 class Health:
     """Reads them, in the loop."""
 
-    def __init__(self, controller: "Controller", reflectors: "Mapping[str, Reflector]", leader: Leadership) -> None:
+    def __init__(
+        self,
+        controller: "Controller",
+        reflectors: "Mapping[str, Reflector]",
+        leader: Leadership,
+        rights: Rights,
+    ) -> None:
         self._controller = controller
         self._reflectors = reflectors
         self._leader = leader
+        self._rights = rights
 
     def facts(self) -> HealthFacts:
         """As of now. A standby that has listed everything is ready, too: it could take over."""
@@ -38,4 +46,5 @@ class Health:
             working_on=f"{slowest.kind} {slowest.key.namespace}/{slowest.key.name}" if slowest is not None else "",
             wait_s=queue.oldest_wait_s if self._controller.started else 0.0,
             idle_s=queue.idle_s,
+            missing_rights=tuple(map(str, self._rights.missing())),
         )

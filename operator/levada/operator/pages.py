@@ -15,7 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client.exposition import choose_encoder
 
-from levada.decide.health import HealthFacts, Patience, problems
+from levada.decide.health import HealthFacts, Patience, problems, unready
 from levada.operator.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ class Pages:
         return _verdict(problems(self.read(self._facts), self._patience))
 
     def _readyz(self, accept: str) -> tuple[str, str, bytes]:
-        facts = self.read(self._facts)
-        return _verdict(problems(facts, self._patience) if facts.synced else ["not everything has been listed yet"])
+        return _verdict(unready(self.read(self._facts), self._patience))
 
     def read(self, question: Callable[[], T]) -> T:
         """Have a question answered in the loop.

@@ -20,6 +20,7 @@ import aiohttp
 
 from levada.kube import Client, KubeError, LeadershipLost, Reflector, config
 from levada.kube.ratelimit import WriteLimiter
+from levada.kube.version import check_version
 from levada.operator.controller import Controller
 from levada.operator.definitions import WATCHED
 from levada.operator.election import Leadership, WriteGate, leadership
@@ -30,6 +31,7 @@ from levada.operator.lean_kopf import kopf
 from levada.operator.metrics import Metrics
 from levada.operator.notifications import WORKERS as NOTIFIERS
 from levada.operator.pages import Pages, served
+from levada.operator.rights import Rights
 from levada.operator.settings import OperatorSettings
 from levada.operator.shard import Shard, check_selector
 from levada.operator.state import state_of
@@ -61,22 +63,28 @@ async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = la
     """Run until SIGTERM or SIGINT, or until a part of it fails; then all of it ends, and whoever started it starts it anew.
 
     Raises:
+        TooOldError: the cluster is too old for Levada.
         LeadershipLost: it led and may lead no longer. Nothing of it may go on: start it anew.
         ExceptionGroup: a part failed.
     """
     metrics = Metrics(deployments=settings.metrics_deployments, exemplars=settings.metrics_exemplars)
     connection = config.load(settings.kubeconfig, settings.context)
-    rate = settings.writes_per_second
+    rights, rate = Rights(), settings.writes_per_second
     async with leadership(connection, settings.election, user_agent=USER_AGENT) as (leader, fence):
         gate = WriteGate(fence, WriteLimiter(rate, 2 * rate) if rate else None)
         async with Client(
-            connection, user_agent=USER_AGENT, on_request=metrics.on_request, before_write=gate.admit
+            connection,
+            user_agent=USER_AGENT,
+            on_request=metrics.on_request,
+            before_write=gate.admit,
+            on_refused=rights.on_refused,
         ) as client:
+            await check_version(client)
             if settings.shard_selector:
                 await check_selector(client, settings.shard_selector)
             controller = Controller(client, settings, metrics=metrics)
             reflectors = make_reflectors(controller)
-            health = Health(controller, reflectors, leader)
+            health = Health(controller, reflectors, leader, rights)
             pages = Pages(asyncio.get_running_loop(), metrics, health.facts, settings.patience)
             metrics.observe_state(lambda: pages.read(lambda: state_of(controller, reflectors)))
             metrics.leader.set_function(lambda: leader.leading)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from levada.decide.health import HealthFacts, Patience, problems
+from levada.decide.health import HealthFacts, Patience, problems, unready
 
 PATIENCE = Patience(silence_s=900, work_s=300, wait_s=120)
 
@@ -28,3 +28,23 @@ def test_problems(case, facts, words):
     found = problems(facts, PATIENCE)
     assert len(found) == len(words)
     assert all(word in problem for word, problem in zip(words, found, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("case", "facts", "words"),
+    [
+        ("ready", HealthFacts(synced=True), []),
+        ("still listing", HealthFacts(synced=False), ["listed"]),
+        ("a right is missing, and that is why", HealthFacts(synced=False, missing_rights=("list x",)), ["missing right: list x", "listed"]),
+        ("a right was taken away", HealthFacts(synced=True, missing_rights=("patch y",)), ["missing right: patch y"]),
+        ("what is stuck is not ready", HealthFacts(synced=True, work_s=301, working_on="r"), ["worker"]),
+    ],
+)  # fmt: skip
+def test_unready(case, facts, words):
+    found = unready(facts, PATIENCE)
+    assert len(found) == len(words)
+    assert all(word in problem for word, problem in zip(words, found, strict=True))
+
+
+def test_a_missing_right_is_no_reason_for_a_new_process():
+    assert problems(HealthFacts(synced=True, missing_rights=("patch y",)), PATIENCE) == []

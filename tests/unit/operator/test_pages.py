@@ -14,6 +14,7 @@ from levada.operator.election import Unopposed
 from levada.operator.health import Health
 from levada.operator.metrics import Metrics
 from levada.operator.pages import AddressInUseError, Pages, served
+from levada.operator.rights import Rights
 from levada.operator.settings import OperatorSettings
 from levada.operator.state import state_of
 from levada.operator.store import Key
@@ -103,7 +104,7 @@ async def test_a_hanging_worker_is_told_with_its_object(controller):
     while not controller.queue.working:  # noqa: ASYNC110 - a turn of the loop is what is waited for
         await asyncio.sleep(0)
     controller.queue._working[Work("FlowRun", Key("ns", "r"))] -= 301
-    health = Health(controller, {}, Unopposed())
+    health = Health(controller, {}, Unopposed(), Rights())
     pages = Pages(asyncio.get_running_loop(), controller.metrics, health.facts, Patience())
     with served(pages, "127.0.0.1:0") as port:
         status, _, text = await asyncio.to_thread(fetch, port, "/healthz")
