@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -109,5 +109,17 @@ constraints: ## Renew constraints.txt from the newest versions that pyproject al
 	@{ head -1 constraints.txt; .venv-fresh/bin/pip freeze --exclude levada | sort -f; } > constraints.new
 	@mv constraints.new constraints.txt && rm -rf .venv-fresh
 
+# Tools of their own environment: what they need must not change what they look at.
+.venv-supply/.installed:
+	@$(PYTHON) -m venv .venv-supply && .venv-supply/bin/pip --disable-pip-version-check install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch $@
+
+sbom: install .venv-supply/.installed ## Write the bill of materials of the environment to dist/levada.cdx.json
+	@mkdir -p dist && .venv-supply/bin/cyclonedx-py environment $(BIN)/python --output-reproducible --of JSON -o dist/levada.cdx.json
+	@$(BIN)/python .ci/supply_chain.py sbom dist/levada.cdx.json
+
+audit: .venv-supply/.installed ## Look for known vulnerabilities of the pinned dependencies
+	@$(PYTHON) .ci/supply_chain.py audit .venv-supply/bin/pip-audit constraints.txt
+
 clean: demo-down ## Remove the demo, the virtual environment and every cache of the tools
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf $(VENV) .venv-supply .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
