@@ -17,6 +17,10 @@ HINTS: dict[str, Any] = {
     "entrypoint": "flow.py:main",
     "source.s3.bucket": "flow-code",
     "source.s3.endpointUrl": "http://minio:9000",
+    "source.s3.path": "etl/code.zip",
+    "source.s3.sha256": "a" * 64,
+    "source.git.url": "https://git.example.com/etl.git",
+    "source.git.commit": "a" * 40,
     "storage": "s3://bucket/prefix",
     "workQueue": "team",
     "cron": "0 6 * * *",
@@ -100,7 +104,7 @@ def _value(schema: Mapping[str, Any], path: str, turn: int) -> Any:
 def _object(schema: Mapping[str, Any], path: str, turn: int) -> dict[str, Any]:
     left_out: set[str] = set()
     for rule in schema.get("x-kubernetes-validations", ()):
-        if "exists_one" in rule["rule"]:
+        if "exists_one" in rule["rule"] or ".filter(given, given)" in rule["rule"]:
             choices = _CHOICE.findall(rule["rule"])
             # Each choice has an order of its own: in step, an inner one would always meet the same outer one.
             left_out |= set(choices) - {random.Random(f"{path} {turn}").choice(choices)}
@@ -129,6 +133,8 @@ def _tidied(spec: Any) -> Any:
         del spec["value" if spec["name"].endswith("0") else "valueFrom"]
     if "valueFrom" in spec:
         spec["valueFrom"] = {"secretKeyRef": {"name": "s", "key": "k"}}
+    if "requirementsFile" in spec and "inline" in spec["source"]:
+        del spec["requirementsFile"]
     if "anchor" in spec and "intervalSeconds" not in spec:
         del spec["anchor"]
     return {key: _tidied(each) for key, each in spec.items()}
