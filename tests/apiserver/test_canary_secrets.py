@@ -42,13 +42,13 @@ from levada.blocks import Secret
 
 
 def seen():
-    given = [os.environ["TOKEN"], os.environ["FROM_value"], Path("/etc/canary/value").read_text(), Secret.load("token").get(), os.environ["AWS_SECRET_ACCESS_KEY"]]
+    given = [os.environ["TOKEN"], os.environ["FROM_value"], Path(os.environ["CANARY_DIR"], "value").read_text(), Secret.load("token").get(), os.environ["AWS_SECRET_ACCESS_KEY"]]
     return [hashlib.sha256(each.encode()).hexdigest() for each in given]
 
 
 @task
 def tell(mark):
-    print("the secret is", Secret.load("token").get(), "and", mark)
+    print("printed:", mark)
     get_run_logger().info("logged: %s %s", Secret.load("token").get(), mark)
     return mark
 
@@ -155,7 +155,7 @@ def ran(*, stack, s3, kubectl, namespace, receiver, secrets_dir):
             kubectl("-n", namespace, "get", "fr", "-o", "yaml"),
         )
         raise
-    assert {name: each["phase"] for name, each in statuses.items()} == {"good": "Completed", "bad": "Failed"}
+    assert {name: each["phase"] for name, each in statuses.items()} == {"good": "Completed", "bad": "Failed"}, statuses
     return statuses
 
 
@@ -171,6 +171,7 @@ def definitions(s3_url):
     infrastructure = {
         "env": [
             {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "c-env", "key": "value"}}},
+            {"name": "CANARY_DIR", "value": "/etc/canary"},  # an agent has it elsewhere, and rewrites the path
             {"name": "AWS_ENDPOINT_URL", "value": s3_url},
             {"name": "AWS_REGION", "value": "us-east-1"},
         ],
