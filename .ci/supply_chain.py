@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 
 ACCEPTED = Path(__file__).parent / "advisories.txt"
-# pip-audit's own words when its service does not answer.
-UNREACHABLE = ("ConnectionError", "Connection refused", "Max retries exceeded", "Failed to fetch", "HTTPError", "ServiceError", "Could not connect", "timed out")  # fmt: skip
 
 
 def sbom(bill: Path) -> int:
@@ -30,20 +28,37 @@ def audit(program: str, constraints: str) -> int:
     """Ask for advisories about each pinned version."""
     accepted = [line.split()[0] for line in ACCEPTED.read_text().splitlines() if line.strip() and line[0] != "#"]
     ignored = [word for each in accepted for word in ("--ignore-vuln", each)]
-    command = [program, "-r", constraints, "--no-deps", "--disable-pip", "--progress-spinner=off", *ignored]
+    command = [
+        program,
+        "-r",
+        constraints,
+        "--no-deps",
+        "--disable-pip",
+        "--progress-spinner=off",
+        "-f",
+        "json",
+        *ignored,
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    except subprocess.TimeoutExpired:
-        print("dependencies were not audited: no answer within 300 s")
+        packages = json.loads(done.stdout)["dependencies"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError):
+        print("dependencies were not audited: advisories cannot be reached from here")
         return 0
-    said = done.stdout + done.stderr
-    if done.returncode and "known vulnerabilit" not in said and any(word in said for word in UNREACHABLE):
+    audited = [each for each in packages if "skip_reason" not in each]
+    if not audited:  # a mirror that has packages and no advisories
         print(
-            f"dependencies were not audited: advisories cannot be reached from here ({said.strip().splitlines()[-1][:200]})"
+            f"dependencies were not audited: advisories cannot be reached from here ({packages[0].get('skip_reason', '')})"
         )
         return 0
-    print(said.strip())
-    return done.returncode
+    found = [(each, advisory) for each in audited for advisory in each["vulns"]]
+    for each, advisory in found:
+        fixed = ", ".join(advisory["fix_versions"]) or "no version"
+        print(
+            f"{each['name']} {each['version']}: {advisory['id']}, fixed in {fixed}: upgrade, or say in {ACCEPTED} why it does not matter"
+        )
+    print(f"{len(audited)} of {len(packages)} pinned packages audited, {len(found)} advisories")
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
