@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from levada.decide.facts import RunView, TaskPodView
-from levada.decide.manifest import escape, owner_of
+from levada.decide.manifest import owner_of
+from levada.decide.parameters import escape
 from levada.decide.task_pods import job_name
 from levada.resources import names
 from levada.resources.kinds import JOBS
