@@ -266,7 +266,13 @@ class DaskWorkers:
         watched = hasattr(self._own_cluster, "trouble")
         if call.timeout_seconds is None and not watched:
             return future.result()  # type: ignore[no-any-return]  # bytes, from _carry
-        while True:
+        # Not by result(timeout=...): where its time is up as the outcome comes, it raises UnboundLocalError.
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        left = _LOOK_SECONDS
+        while not done.wait(left):
+            if self._closed:
+                raise CancelledError
             if watched and self._own_cluster.trouble:
                 raise WorkerCrashed(
                     f"task {call.task_name!r} ({call.run_id}): its Dask cluster has no workers: {self._own_cluster.trouble}"
@@ -276,10 +282,8 @@ class DaskWorkers:
                 left = pending.began + call.timeout_seconds + _OVERTIME_SECONDS - time.monotonic()
                 if left <= 0:
                     raise TooLate
-            try:
-                return future.result(timeout=left)  # type: ignore[no-any-return]  # bytes, from _carry
-            except TimeoutError:
-                continue
+                left = min(left, _LOOK_SECONDS)
+        return future.result()  # type: ignore[no-any-return]  # bytes, from _carry
 
     def close(self, *, cancel: bool) -> None:
         """Leave the cluster, and end it if it was started here; see `levada.engine.remote.Workers`."""
