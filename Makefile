@@ -8,8 +8,13 @@ PIP := $$([ -x $(BIN)/pip ] && echo $(BIN)/pip || echo $(PYTHON) -m pip --python
 PYTEST := $(BIN)/python -m pytest
 SDK_TESTS := tests/unit/engine tests/unit/sdk tests/unit/storage tests/unit/prefect tests/unit/runner tests/unit/flows tests/unit/cli
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# What builds images: docker, podman or buildah. BASE: another image with Python.
+CONTAINER ?= docker
+BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION)$(if $(BASE), --build-arg BASE=$(BASE))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos images bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -76,6 +81,10 @@ test-apiserver: install ## The tests against a real control plane
 
 test-chaos: install ## The tests that kill real processes at seeded moments
 	@$(PYTEST) tests/apiserver -m chaos
+
+images: ## Build the images, with docker or CONTAINER=buildah
+	$(BUILD) --file images/operator/Dockerfile --tag levada-operator:$(VERSION) .
+	$(BUILD) --file images/flow/Dockerfile --tag levada-flow:$(VERSION) .
 
 bench-operator: install ## FlowRuns beside bare Jobs on kwok nodes
 	@$(BIN)/python bench/flow_runs.py
