@@ -181,7 +181,7 @@ def test_runs_are_selected_by_phase_and_by_deployment(kubectl, namespace):
         ("fr.status.tasks", "The task runs by id"),
         ("fdep.spec.infrastructure.env.valueFrom", "secretKeyRef"),
         ("deployments.levada.dev", "How a flow is run"),
-        ("flows.levada.dev.spec.source", "exactly one of inline, configMap, image and s3"),
+        ("flows.levada.dev.spec.source", "exactly one of inline, configMap, image, s3 and git"),
         ("fsched.spec.catchUp", "ticks missed"),
         ("wq.spec.concurrencyLimit", "How many runs may go at once"),
         ("block.spec.secretRefs", "the Secret and key that hold it"),
