@@ -1,5 +1,7 @@
 # Levada's workshop. `make help` lists what there is; CI calls the same targets.
 SHELL := /bin/bash
+# Tests and benchmarks start processes by the hundred: without compiled files each would compile the whole house again.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
