@@ -91,7 +91,7 @@ async def watch_runs(client: Client, seen: Seen) -> None:
             await asyncio.sleep(0.2)
 
 
-async def insist(call, patience_s: float = 60.0):
+async def insist(call, patience_s: float = 180.0):
     """The answer of an API call, whatever happens to the API server meanwhile. The call must bear repetition."""
     end = time.monotonic() + patience_s
     while True:
