@@ -16,7 +16,7 @@ CONTAINER ?= docker
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION)$(if $(BASE), --build-arg BASE=$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos images bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos test-e2e images bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ test-apiserver: install ## The tests against a real control plane
 
 test-chaos: install ## The tests that kill real processes at seeded moments
 	@$(PYTEST) tests/apiserver -m chaos
+
+test-e2e: install ## On one real node: kubelet, containerd, images built here (root; a quarter of an hour the first time). E2E='tests/e2e -k name' chooses
+	@$(BIN)/python tests/e2e/harness/session.py $(E2E)
 
 images: ## Build the images, with docker or CONTAINER=buildah
 	$(BUILD) --file images/operator/Dockerfile --tag levada-operator:$(VERSION) .
