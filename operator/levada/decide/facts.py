@@ -338,7 +338,8 @@ class RunFacts:
     `jobs` and `pods` are those owned by this very run (by uid), `foreign_job` is a Job of another owner that has the name of
     the next attempt. `signature` is that of the flow's function, when its code can be looked at. `job_seen`: this process has seen or created the current attempt's Job, so if it is not among `jobs` it
     has been deleted. `node` and `repeated` are there when a plan has asked for them. `announced`: the Event of the terminal phase has been written.
-    `waits_for`: an earlier run of its schedule that has to end first.
+    `waits_for`: an earlier run of its schedule that has to end first. `looked_up`: the Deployment or Flow that is missing here was asked
+    for by name, and is missing in the cluster.
     """
 
     now: datetime
@@ -355,6 +356,7 @@ class RunFacts:
     repeated: RepeatedRun | None = None
     announced: bool = False
     waits_for: str = ""
+    looked_up: bool = False
     settings: Settings = Settings()
 
     @property

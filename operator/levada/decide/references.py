@@ -11,18 +11,22 @@ from typing import Any
 from levada.decide import overrides, parameters
 from levada.decide.definitions import FlowView
 from levada.decide.facts import RunFacts
+from levada.decide.plan import Ask
+from levada.resources.kinds import DEPLOYMENTS, FLOWS
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """What keeps the run from starting.
 
-    `patience`: the missing thing may be the next line of the same `kubectl apply`, so wait for it a little.
+    `patience`: the missing thing may be the next line of the same `kubectl apply`, so wait for it a little. `look_up`: then read it
+    by name, for it may be there and the watch be behind.
     """
 
     reason: str
     message: str
     patience: bool = True
+    look_up: Ask | None = None
 
 
 def find_problem(facts: RunFacts) -> Problem | None:
@@ -32,11 +36,13 @@ def find_problem(facts: RunFacts) -> Problem | None:
         return Problem(
             "DeploymentNotFound",
             f"There is no Deployment {run.deployment!r} in namespace {run.namespace!r}: `kubectl get fdep` lists those there are.",
+            look_up=Ask(DEPLOYMENTS.kind, run.deployment) if deployment is None else None,
         )
     if flow is None or flow.deleting:
         return Problem(
             "FlowNotFound",
             f"Deployment {deployment.name!r} names Flow {deployment.flow!r}, which is not in namespace {run.namespace!r}.",
+            look_up=Ask(FLOWS.kind, deployment.flow) if flow is None else None,
         )
     ready = ready_condition(flow.status)
     if is_judged(flow) and ready is not None and ready.get("status") == "False":

@@ -115,6 +115,8 @@ def _problem(facts: RunFacts, problem: Problem) -> Plan:
     left_s = patience_left_s(facts)
     if problem.patience and left_s > 0:
         return _waiting(facts, Wait(RunPhase.SCHEDULED, problem.reason, problem.message, for_s=left_s))
+    if problem.look_up is not None and not facts.looked_up:
+        return Plan(ask=problem.look_up)
     status = phase_status(facts.run, RunPhase.FAILED, problem.reason, problem.message, now=facts.now)
     return Plan(status=status)
 

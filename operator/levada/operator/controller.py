@@ -7,6 +7,7 @@ definitions.py. Nothing is decided before everything has been listed once: a fac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -35,7 +36,7 @@ from levada.operator.storages import Storages
 from levada.operator.store import Key, Store
 from levada.operator.task_pods import TaskPods
 from levada.operator.workqueue import WorkQueue
-from levada.resources.kinds import FLOW_RUNS, JOBS, WORK_QUEUES, Kind
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS, WORK_QUEUES, Kind
 from levada.resources.phases import RunPhase, is_terminal
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ Object = Mapping[str, Any]
 RUN: Final = FLOW_RUNS.kind
 # How long the counts of a queue may wait to be looked at: changes come in crowds.
 COUNTS_AFTER_S: Final = 1.0
+# What a run names, and may be there before the watch says so.
+REFERENCES: Final = {kind.kind: kind for kind in (DEPLOYMENTS, FLOWS)}
+LOOKED_UP_AGAIN_S: Final = 0.1
 
 Reconcile = Callable[["Key"], Awaitable[float | None]]
 """Brings one object to where it should be; the answer is the seconds until the next look, if one is due."""
@@ -325,6 +329,11 @@ class Controller:
         plan = decide_run(facts)
         if not facts.run.admitted:
             self._take_place(key, plan)
+        if plan.ask is not None and plan.ask.kind in REFERENCES:
+            if await self.definitions.look_up(REFERENCES[plan.ask.kind], Key(key.namespace, plan.ask.name)):
+                return LOOKED_UP_AGAIN_S  # with all that follows from it
+            facts = replace(facts, looked_up=True)
+            plan = decide_run(facts)
         if plan.ask is not None:
             facts = await answered(self.client, self.storages, facts, plan.ask)
             plan = decide_run(facts)

@@ -92,6 +92,18 @@ class Definitions:
         if self._c.serves(body["metadata"]["namespace"]):
             self._put(kind, body)
 
+    async def look_up(self, kind: Kind, key: Key) -> bool:
+        """Whether it is there, whatever the watch says; if so, it is known now.
+
+        Raises:
+            ApiError, ConnectionLost: it cannot be read now.
+        """
+        try:
+            self.take(kind, await self._c.client.get(kind, key.name, key.namespace))
+        except NotFound:
+            return False
+        return True
+
     def _put(self, kind: Kind, body: Object) -> bool:
         store = self._c.store
         if kind == FLOWS:

@@ -116,7 +116,7 @@ def test_a_queued_run_whose_reference_vanishes_stays_queued_until_it_fails():
     assert (plan.status["phase"], plan.status["reason"]) == ("Queued", "DeploymentNotFound")
     said = a_run(phase="Queued", reason="DeploymentNotFound", message=plan.status["message"])
     assert decide_run(facts(said, deployment=None, flow=None)).status is None
-    assert decide_run(facts(said, deployment=None, flow=None, at=11)).status["phase"] == "Failed"
+    assert decide_run(facts(said, deployment=None, flow=None, at=11, looked_up=True)).status["phase"] == "Failed"
 
 
 def test_a_pause_holds_back_further_attempts_but_a_full_queue_does_not():

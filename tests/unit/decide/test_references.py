@@ -3,6 +3,7 @@
 import pytest
 
 from levada.decide.code import Signature
+from levada.decide.plan import Ask, Plan
 from levada.decide.references import find_problem
 from levada.decide.run import decide_run
 from support.facts import READY, a_deployment, a_flow, a_run, facts
@@ -46,8 +47,16 @@ def test_a_missing_reference_is_waited_for_a_little_then_fails_the_run():
         "DeploymentNotFound",
         10.0,
     )
-    fails = decide_run(facts(deployment=None, flow=None, at=10))
+    fails = decide_run(facts(deployment=None, flow=None, at=10, looked_up=True))
     assert (fails.status["phase"], fails.status["reason"]) == ("Failed", "DeploymentNotFound")
+
+
+def test_a_missing_reference_is_read_by_name_before_the_run_fails():
+    """The watch may be behind, and a terminal phase is final."""
+    assert decide_run(facts(deployment=None, flow=None, at=10)) == Plan(ask=Ask("Deployment", "d"))
+    assert decide_run(facts(flow=None, at=10)) == Plan(ask=Ask("Flow", "f"))
+    on_its_way_out = decide_run(facts(deployment=a_deployment(deleting=True), at=10))
+    assert on_its_way_out.status["reason"] == "DeploymentNotFound"
 
 
 def test_wrong_parameters_fail_the_run_at_once():

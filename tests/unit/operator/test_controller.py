@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from datetime import timedelta
 
 import pytest
 
@@ -164,4 +165,25 @@ async def test_who_is_woken_first_does_not_overtake(order):
     controller.wake_runs(Key("ns", name) for name in order)
     await drain()
     assert [name for _, name in cluster.jobs_created] == ["r1-1"]
+    controller.queue.close()
+
+
+async def test_a_deployment_that_the_watch_has_not_brought_yet_is_read_before_the_run_fails():
+    """One `kubectl apply` makes both, and the watch of Deployments is behind for longer than the grace."""
+    cluster = FakeCluster(T0)
+    cluster.create(DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": {"flowRef": {"name": "f"}}})
+    run = cluster.create(FLOW_RUNS, {"metadata": {"name": "r"}, "spec": {"deploymentRef": {"name": "d"}}})
+    controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
+    controller.start()
+    controller.on_run("ADDED", run)
+    cluster.now = T0 + timedelta(seconds=SETTINGS.reference_grace_s + 1)
+
+    again_s = await controller.reconcile(Work(RUN, KEY))
+    assert again_s is not None
+    assert controller.store.deployments.get(Key("ns", "d")) is not None
+    assert "status" not in cluster.get(FLOW_RUNS, "r")
+
+    await controller.reconcile(Work(RUN, KEY))  # there is no Flow, not even by name
+    status = cluster.get(FLOW_RUNS, "r")["status"]
+    assert (status["phase"], status["reason"]) == ("Failed", "FlowNotFound")
     controller.queue.close()
