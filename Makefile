@@ -16,7 +16,7 @@ CONTAINER ?= docker
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION)$(if $(BASE), --build-arg BASE=$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos test-e2e images bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
+.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -90,6 +90,17 @@ test-e2e: install ## On one real node: kubelet, containerd, images built here (r
 images: ## Build the images, with docker or CONTAINER=buildah
 	$(BUILD) --file images/operator/Dockerfile --tag levada-operator:$(VERSION) .
 	$(BUILD) --file images/flow/Dockerfile --tag levada-flow:$(VERSION) .
+	$(BUILD) --file images/flow/Dockerfile --tag levada-flow:$(VERSION)-ml --build-arg WITH=ml,s3,dask .
+	$(CONTAINER) build --file images/examples/Dockerfile --tag levada-examples:$(VERSION) --build-arg BASE=levada-flow:$(VERSION)-ml .
+
+kind: ## A kind cluster with the images, the chart and the taxi Deployment (needs docker, kind, kubectl, helm)
+	@demo/kind.sh up
+
+kind-run: ## One run of the taxi Deployment on it
+	@demo/kind.sh run
+
+kind-down: ## Delete it
+	@demo/kind.sh down
 
 bench-operator: install ## FlowRuns beside bare Jobs on kwok nodes
 	@$(BIN)/python bench/flow_runs.py
