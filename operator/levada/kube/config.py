@@ -250,12 +250,14 @@ def _legacy_provider(files: Sequence[Path], context: str) -> Credentials:
     try:
         from kubernetes import client, config
     except ImportError as error:
-        raise KubeconfigError("this kubeconfig uses an auth-provider: install `levada[operator]` to use it") from error
+        raise KubeconfigError(
+            "this kubeconfig uses an auth-provider: `pip install 'levada[auth-provider]'`, or let your provider write an exec plugin"
+        ) from error
     configuration = client.Configuration()
     config.load_kube_config(
         config_file=os.pathsep.join(map(str, files)), context=context, client_configuration=configuration
     )
-    header = configuration.get_api_key_with_prefix("authorization")
+    header = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
     if not header:
         raise KubeconfigError("the kubeconfig's auth-provider gave no token: log in again with your provider's tool")
     return StaticHeader(header)

@@ -262,3 +262,27 @@ def test_plain_kubeconfigs_do_not_load_the_official_client():
 
     code = "import sys; import levada.kube; sys.exit('kubernetes' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def legacy(tmp_path):
+    """A kubeconfig with an oidc entry, whose token is good for an hour."""
+    claims = json.dumps({"exp": int(dt.datetime.now(dt.UTC).timestamp()) + 3600})
+    token = ".".join(
+        base64.urlsafe_b64encode(part.encode()).decode().rstrip("=") for part in ("{}", claims, "signature")
+    )
+    entry = {
+        "name": "oidc",
+        "config": {"id-token": token, "idp-issuer-url": "https://127.0.0.1:9", "client-id": "levada"},
+    }
+    return kubeconfig(tmp_path, user={"auth-provider": entry}), token
+
+
+async def test_a_legacy_auth_provider(tmp_path):
+    path, token = legacy(tmp_path)
+    assert await config.load(path).credentials.header() == f"Bearer {token}"
+
+
+def test_a_legacy_auth_provider_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(KubeconfigError, match=r"levada\[auth-provider\]"):
+        config.load(legacy(tmp_path)[0])
