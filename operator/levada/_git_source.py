@@ -31,7 +31,7 @@ def source_of(file: Path, secret: str | None = None) -> tuple[dict[str, Any], st
         raise DeploymentError(
             f"{path} is not under version control; `git add` and commit it, or deploy without source='git'"
         )
-    changed = _git(top, "status", "--porcelain").splitlines()
+    changed = [line for line in _git(top, "status", "--porcelain").splitlines() if not _is_compiled(line)]
     if changed:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         listed = ", ".join(line[2:].strip() for line in changed[:3]) + more
@@ -43,6 +43,11 @@ def source_of(file: Path, secret: str | None = None) -> tuple[dict[str, Any], st
     remote = _remote(top, commit)
     source: dict[str, Any] = {"url": _url(top, remote), "commit": commit}
     return {"git": source | ({"secretRef": {"name": secret}} if secret else {})}, path
+
+
+def _is_compiled(line: str) -> bool:
+    """Whether a line of the status is about compiled files that Python, by loading the flow, has just put there."""
+    return line.startswith("?? ") and "__pycache__" in Path(line[3:].strip('"')).parts
 
 
 def _top(file: Path) -> str:

@@ -65,7 +65,7 @@ GOOD = {
     "a block": ("Block", {"type": "slack-webhook", "secretRefs": {"url": {"name": "slack", "key": "url"}}}),
 }  # fmt: skip
 
-ONE_SOURCE = "a Flow has exactly one source: inline (the code itself), configMap (its keys are files), image (a path in it) or s3 (a folder in a bucket)"
+ONE_SOURCE = "a Flow has exactly one source: inline (the code itself), configMap (its keys are files), image (a path in it), s3 (a folder or an archive in a bucket) or git (a repository)"
 ONE_TIME = "a Schedule has exactly one of cron, intervalSeconds and rrule: keep one and remove the others"
 ENTRYPOINT = "entrypoint is a Python file and a function in it, as path.py:function, for example flow.py:main"
 BARE = "inline code and a ConfigMap hold bare files"
@@ -82,7 +82,7 @@ BAD = {
     "inline code that is too long": (flow(source={"inline": "x" * 262145}), "spec.source.inline: Too long: may not be more than 262144"),
     "a bucket in capital letters": (flow(source={"s3": {"bucket": "FLOWS"}}), "spec.source.s3.bucket"),
     "a service without a scheme": (flow(source={"s3": {"bucket": "flows", "endpointUrl": "minio:9000"}}), "spec.source.s3.endpointUrl"),
-    "an unknown source": (flow(source={"git": "x"}), 'unknown field "spec.source.git"'),
+    "an unknown source": (flow(source={"svn": "x"}), 'unknown field "spec.source.svn"'),
     "no flowRef": (("Deployment", {}), "spec.flowRef: Required value"),
     "a flowRef that is text": (("Deployment", {"flowRef": "etl"}), "spec.flowRef"),
     "an unknown field": (deployment(timeout=5), 'unknown field "spec.timeout"'),
