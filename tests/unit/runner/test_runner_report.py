@@ -1,6 +1,5 @@
 """The reporter against an HTTPS server that refuses, forgets, drops and comes back."""
 
-import itertools
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -96,8 +95,8 @@ def test_only_what_changed_and_not_too_often(bench: Bench, fake: FakeApi) -> Non
     bench.task("b-0", "Running")
     fake.until(lambda status: status["tasks"]["b-0"]["state"] == "Running")
     times = [call.at for call in fake.calls[begin:]]
-    shortest = min(after - before for before, after in itertools.pairwise(times))
-    assert shortest > 0.02  # 0.05 apart where nothing else runs
+    # Over all of them: a single patch may arrive late, and the next, on time, soon after it.
+    assert (times[-1] - times[0]) / (len(times) - 1) > 0.04
     assert fake.patches[-1] == {
         "tasks": {"b-0": {"state": "Running"}},
         "taskCounts": {"pending": 0, "running": 2},
