@@ -174,6 +174,7 @@ def test_a_claim_without_a_process_is_never_started_again(agent, jobs, until, tm
     starts = tmp_path / "starts"
     jobs.run(["python", "-c", COUNT + "import time; time.sleep(60)", str(starts)])
     jobs.running()
+    until(lambda: starts.exists() and starts.read_text())
     agent.kill()
     folder = agent.pods / jobs.pod()["metadata"]["uid"]
     os.kill(json.loads((folder / "claim.json").read_text())["pid"], signal.SIGKILL)
@@ -203,6 +204,7 @@ def test_a_lost_state_folder_never_starts_a_pod_again(agent, jobs, until, tmp_pa
     starts = tmp_path / "starts"
     jobs.run(["python", "-c", COUNT + "import time; time.sleep(60)", str(starts)])
     jobs.running()
+    until(lambda: starts.exists() and starts.read_text())  # a pod runs before its program's first line does
     agent.clear_away()
     import shutil
 
