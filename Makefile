@@ -51,6 +51,7 @@ check: install ## Formatting, lint, types, import rules, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/levada crds --check
+	@$(BIN)/python -m levada.dashboard.openapi --check
 	@$(BIN)/python charts/generate.py --check
 	@test ! -e operator/__init__.py || { echo "error: operator/__init__.py shadows the standard library's operator module: remove it" >&2; exit 1; }
 
