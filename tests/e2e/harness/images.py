@@ -24,7 +24,15 @@ ROOTFS_PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certifica
 ROOTFS_DROPPED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log")
 ROOTFS = (SUITE, ROOTFS_PACKAGES, ROOTFS_DROPPED)
 REGISTRY = "docker.io/library"
-CODE = ("pyproject.toml", "README.md", "constraints.txt", "images/build-constraints.txt", "images/slim.py", "operator")
+CODE = (
+    "pyproject.toml",
+    "README.md",
+    "constraints.txt",
+    "images/build-constraints.txt",
+    "images/slim.py",
+    "images/overlay.py",
+    "operator",
+)
 
 
 @dataclass(frozen=True, slots=True)
