@@ -71,6 +71,8 @@ ENV_ATTEMPT: Final = "LEVADA_ATTEMPT"
 ENV_DEPLOYMENT: Final = "LEVADA_DEPLOYMENT"
 ENV_ENTRYPOINT: Final = "LEVADA_ENTRYPOINT"
 ENV_CODE_DIR: Final = "LEVADA_CODE_DIR"
+# Set by the run's process itself, once it has fetched its code: for the pods of its tasks.
+ENV_CODE_REVISION: Final = "LEVADA_CODE_REVISION"
 ENV_PARAMETERS: Final = "LEVADA_PARAMETERS"
 # What the flow needs to be installed, as resources.requirements writes it; not set: what the flow's file says itself (PEP 723).
 ENV_REQUIREMENTS: Final = "LEVADA_REQUIREMENTS"

@@ -226,6 +226,7 @@ class Attempt:
         code = fetched(settings.code_dir)
         if code.revision:
             reporter.code_is(code.revision)
+            os.environ[names.ENV_CODE_REVISION] = code.revision
         path = settings.entrypoint.rpartition(":")[0]
         needs = needs_of(settings.requirements, find_file(path, code.folder), code.folder) if path else None
         if needs is not None:

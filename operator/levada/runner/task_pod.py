@@ -22,6 +22,7 @@ from levada.engine.tracebacks import summary
 from levada.exceptions import LevadaError, MissingContextError, SerializationError
 from levada.logging import prepare
 from levada.resources import names
+from levada.resources.sources import at_revision
 from levada.runner.code import CodeError, find_file
 from levada.runner.fetch import fetched
 from levada.runner.process import exit_soon, prepare_output
@@ -81,8 +82,8 @@ def _fail(why: str) -> int:
 
 def _carry(settings: Settings, id_: str) -> None:
     storage, folder = storage_of(settings.storage), folder_of(settings, id_)
-    payload = _opened(storage.read(f"{folder}/{CALL}"))
-    _prepare_code(settings)
+    payload, revision = _opened(storage.read(f"{folder}/{CALL}"))
+    _prepare_code(settings, revision)
     order = packing.unpack_order(payload)
     records: list[logs.Record] = []
 
@@ -102,11 +103,12 @@ def _carry(settings: Settings, id_: str) -> None:
     leave(outcome)
 
 
-def _prepare_code(settings: Settings) -> None:
+def _prepare_code(settings: Settings, revision: str) -> None:
     """Let the call import what the run's own process can: the flow's neighbours, and the packages that it needs."""
     if find_spec("prefect") is None:
         import levada.prefect  # noqa: F401  as in the run's own process
-    folder = fetched(settings.code_dir).folder.absolute()
+    # The state that the run has: its branch may have moved on since.
+    folder = fetched(at_revision(settings.code_dir, revision)).folder.absolute()
     path = settings.entrypoint.rpartition(":")[0]
     if path:
         file = find_file(path, folder)
@@ -130,8 +132,8 @@ def _telling(records: list[logs.Record]) -> Callable[[logs.Record], None]:
     return tell
 
 
-def _opened(data: bytes) -> bytes:
-    """The packed call in what the run has left.
+def _opened(data: bytes) -> tuple[bytes, str]:
+    """The packed call in what the run has left, and the revision of the run's code; empty if nothing says.
 
     Raises:
         SerializationError: another Python has packed it: functions that travel by value cannot be read.
@@ -144,7 +146,7 @@ def _opened(data: bytes) -> bytes:
             f"the image of this pod has Python {ours[0]}.{ours[1]}, and the run's has {theirs[0]}.{theirs[1]}: both must have the same"
         )
     sys.path.extend(entry for entry in told["path"] if entry not in sys.path and os.path.isdir(entry))  # noqa: PTH112
-    return payload
+    return payload, told.get("revision", "")
 
 
 def _watch(seconds: float, ended: threading.Event, leave: Callable[[], None]) -> None:

@@ -25,6 +25,7 @@ from typing import Any, Final
 from levada.archive.layout import run_folder
 from levada.engine.remote.pods import PodEnd
 from levada.exceptions import MissingContextError, OptionError, StorageError
+from levada.resources import names
 from levada.resources.names import MAX_TASK_PODS
 from levada.resources.phases import is_terminal
 from levada.runner.api import ApiProblem, Conflict, NotAllowed, Rejected, RunApi, RunGone
@@ -47,7 +48,11 @@ def folder_of(settings: Settings, id_: str) -> str:
 
 def envelope(payload: bytes) -> bytes:
     """A call with what a pod of another image must be able to read before it unpickles anything."""
-    head = {"python": list(sys.version_info[:2]), "path": [entry for entry in sys.path if entry]}
+    head = {
+        "python": list(sys.version_info[:2]),
+        "path": [entry for entry in sys.path if entry],
+        "revision": os.environ.get(names.ENV_CODE_REVISION, ""),
+    }
     return json.dumps(head).encode() + b"\n" + payload
 
 

@@ -15,10 +15,12 @@ from levada.engine import lanes
 from levada.engine.remote import pods as engine_pods
 from levada.exceptions import WorkerCrashed
 from levada.resources import names
+from levada.resources.sources import GitPlace, text_of
 from levada.runner import task_pods
 from levada.runner.api import RunApi
 from levada.runner.settings import settings_from
 from levada.task_runners import KubernetesTaskRunner
+from support.git import Repository
 from unit.runner.fake_api import NAMESPACE, POD, RUN
 
 UID = "0123456789abcdef"
@@ -193,11 +195,12 @@ def carried(environment, tmp_path, call, **changes):
     return done, left.read_bytes() if left.exists() else None
 
 
-def packed(source):
+def packed(source, **changes):
     """A call, packed in a process of its own whose script it is."""
     head = "from levada.engine.remote import RemoteCall, packing\nfrom levada.runner.task_pods import envelope\nimport sys\n"
     program = head + textwrap.dedent(source) + "\nsys.stdout.buffer.write(envelope(packing.pack_call(call, (30, 20))))"
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60).stdout
+    env = {**os.environ, **changes}
+    return subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, check=True, timeout=60).stdout
 
 
 def test_native_code_that_does_not_notice_its_deadline_is_ended(environment, tmp_path):
@@ -233,6 +236,24 @@ def test_a_pod_that_cannot_begin_says_why(environment, tmp_path, case, words):
     done, left = carried(environment, tmp_path, call, **changes)
     assert (done.returncode, left) == (1, None)
     assert words in (tmp_path / "words").read_text()
+
+
+@pytest.mark.parametrize(("begun_with", "found"), [("first", b"one"), ("", b"two")])
+def test_a_branch_that_has_moved_gives_the_pod_the_code_that_the_run_has(environment, tmp_path, begun_with, found):
+    repository = Repository(tmp_path)
+    place = text_of(GitPlace(f"file://{repository.bare}", "refs/heads/stable"))
+    source = """
+        def look():
+            import pathlib, sys
+            raise LookupError("code: " + next(pathlib.Path(path, "flow.py").read_text() for path in sys.path if "levada-code-" in path))
+        call = RemoteCall(look, (), {}, "look-0", "look")
+    """
+    revision = repository.first if begun_with else ""
+    call = packed(source, **{names.ENV_CODE_REVISION: revision})
+    done, left = carried(environment, tmp_path, call, LEVADA_CODE_DIR=place, LEVADA_ENTRYPOINT="flow.py:f")
+    assert done.returncode == 0, done.stderr
+    assert left is not None
+    assert b"code: " + found in left
 
 
 def test_limits_and_pauses_are_refused_in_words(environment, tmp_path):
