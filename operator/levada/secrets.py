@@ -108,7 +108,7 @@ def register(text: str) -> None:
         return
     global _longest_first  # noqa: PLW0603  replaced whole, so that mask needs no lock
     with _lock:
-        _known.update(_looks_of(text))
+        _known.update(looks_of(text))
         _longest_first = tuple(sorted(_known, key=len, reverse=True))
 
 
@@ -120,10 +120,13 @@ def mask(text: str) -> str:
     return text
 
 
-def _looks_of(text: str) -> Iterator[str]:
-    """The ways in which the text may stand in a line of a log."""
+def looks_of(text: str) -> Iterator[str]:
+    """The ways in which the text may stand in a line of a log. None for a text that is too short to be hidden."""
     from urllib.parse import quote, quote_plus
 
+    text = text.strip()
+    if len(text) < MIN_CHARS:
+        return
     yield text
     for look in (repr(text)[1:-1], json.dumps(text)[1:-1], quote(text), quote(text, safe=""), quote_plus(text)):
         if look != text:

@@ -48,7 +48,7 @@ def seen():
 
 @task
 def tell(mark):
-    print("printed:", mark)
+    print("printed:", mark, Secret.load("token").get())
     get_run_logger().info("logged: %s %s", Secret.load("token").get(), mark)
     return mark
 

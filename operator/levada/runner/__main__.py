@@ -3,14 +3,12 @@
 import os
 import sys
 
-from levada.resources.names import ENV_STORAGE
+from levada.runner.tee import is_needed, split
 
 # Processes that a flow spawns import this module again, by another name.
 if __name__ == "__main__":
     channel = None
-    if os.environ.get(ENV_STORAGE):
-        from levada.runner.tee import split
-
+    if is_needed(os.environ):
         channel = split()  # before anything heavy is loaded: the keeper stays small
     from levada.runner.run import main
 

@@ -8,7 +8,7 @@ cannot read while such code holds the interpreter, and what a dying process has 
     socket, keeper -> child    D<bytes of output>   S<bytes lost so far> (all that came before your S is with you)
     socket, child -> keeper    S (hand over all that you have, then say S)   A<position> <offset> (archived up to here)   B (good-bye)
 
-The keeper passes signals on, ends as the child ends, and archives what a child that died could not. Standard library only, one
+What blocks get from the pod's Secrets (it is in the environment) is masked on both ways, whoever prints it. The keeper passes signals on, ends as the child ends, and archives what a child that died could not. Standard library only, one
 thread: this stays resident beside every run.
 """
 
@@ -19,8 +19,14 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from types import FrameType
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from levada.resources.names import ENV_BLOCK_SECRET, ENV_STORAGE
+
+if TYPE_CHECKING:
+    from levada.runner.masking import Masker
 
 # How much output waits for a storage that is slow or away; what comes beyond it is counted and not archived.
 BACKLOG_BYTES: Final = 4 * 1024 * 1024
@@ -30,6 +36,21 @@ _PASSED_ON: Final = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUS
 # For output still in the pipes when the flow's process is gone.
 _DRAIN_SECONDS: Final = 1.0
 _SALVAGE_SECONDS: Final = 10.0
+
+
+def is_needed(env: Mapping[str, str]) -> bool:
+    """Whether a run's output has to be archived, or to be masked."""
+    return bool(env.get(ENV_STORAGE)) or any(name.startswith(ENV_BLOCK_SECRET) for name in env)
+
+
+def given_secrets(env: Mapping[str, str]) -> list[bytes]:
+    """What blocks get from the pod's Secrets, in every form in which it may be printed."""
+    given = [value for name, value in env.items() if name.startswith(ENV_BLOCK_SECRET)]
+    if not given:
+        return []
+    from levada.secrets import looks_of
+
+    return [look.encode(errors="surrogateescape") for value in given for look in looks_of(value)]
 
 
 def split() -> socket.socket:
@@ -47,7 +68,7 @@ def split() -> socket.socket:
         childs.close()
         for _, write_end in pipes:
             os.close(write_end)
-        Keeper(pid, ours, [read_end for read_end, _ in pipes]).run()
+        Keeper(pid, ours, [read_end for read_end, _ in pipes], given_secrets(os.environ)).run()
     ours.close()
     os.dup2(pipes[0][1], 1)
     os.dup2(pipes[-1][1], 2)
@@ -130,10 +151,11 @@ def gap_line(lost_bytes: int) -> bytes:
 class Keeper:
     """The loop around the flow's process."""
 
-    def __init__(self, pid: int, channel: socket.socket, outputs: list[int]) -> None:
+    def __init__(self, pid: int, channel: socket.socket, outputs: list[int], secrets: list[bytes]) -> None:
         self._pid = pid
         self._channel = channel
         self._targets = dict(zip(outputs, (1, 2), strict=False))
+        self._maskers = _maskers(outputs, secrets)  # none where there are no secrets
         self._backlog = Backlog()
         self._sync_at: int | None = None  # the child waits for everything up to here
         self._good_bye = False
@@ -203,13 +225,27 @@ class Keeper:
         except BlockingIOError:
             return False
         if not data:
+            self._show_held(descriptor)
             self._poll.unregister(descriptor)
             os.close(descriptor)
             del self._targets[descriptor]
             return False
+        masker = self._maskers.get(descriptor)
+        self._show(descriptor, data if masker is None else masker.take(data))
+        return True
+
+    def _show(self, descriptor: int, data: bytes) -> None:
         _write_all(self._targets[descriptor], data)
         self._backlog.add(data)
-        return True
+
+    def _show_held(self, descriptor: int) -> None:
+        """Nothing comes, by which to tell whether it is the beginning of a secret."""
+        if descriptor in self._maskers:
+            self._show(descriptor, self._maskers[descriptor].rest())
+
+    def _show_all_held(self) -> None:
+        for descriptor in list(self._targets):
+            self._show_held(descriptor)
 
     def _forward_all(self) -> bool:
         return sum(self._forward(descriptor) for descriptor in list(self._targets)) > 0
@@ -237,6 +273,7 @@ class Keeper:
         elif said[:1] == b"S":
             while self._forward_all():
                 pass
+            self._show_all_held()
             self._backlog.close_gap()
             self._sync_at = self._backlog.end
         elif said[:1] == b"A":
@@ -277,6 +314,7 @@ class Keeper:
         until = time.monotonic() + _DRAIN_SECONDS
         while time.monotonic() < until and self._forward_all():
             pass
+        self._show_all_held()
         self._backlog.close_gap()
         while self._channel.fileno() >= 0 and self._hear():  # what it told before it died
             pass
@@ -303,6 +341,14 @@ class Keeper:
         thread = threading.Thread(target=salvage, args=(env, self._backlog.offset, rest), daemon=True)
         thread.start()
         thread.join(left)
+
+
+def _maskers(outputs: list[int], secrets: list[bytes]) -> "dict[int, Masker]":
+    if not secrets:
+        return {}
+    from levada.runner.masking import Masker
+
+    return {descriptor: Masker(secrets) for descriptor in outputs}
 
 
 def _write_all(target: int, data: bytes) -> None:
