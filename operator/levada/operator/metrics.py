@@ -141,6 +141,9 @@ class Metrics(MetricSet):
             "levada_api_requests_total", "Requests to the API server; code 0: no answer.", "verb", "resource", "code"
         )
         self.request_seconds = self.histogram("levada_api_request_seconds", "How long the API server took.", "verb")
+        self.missing_rights = self.gauge(
+            "levada_missing_rights", "Rights that the API server has refused to the operator within three minutes."
+        )
         self.watches = self.counter(
             "levada_watches_started_total", "Watches opened; one every five minutes is normal.", "resource"
         )

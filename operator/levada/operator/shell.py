@@ -88,6 +88,7 @@ async def serve(settings: OperatorSettings, *, on_ready: Callable[[], None] = la
             pages = Pages(asyncio.get_running_loop(), metrics, health.facts, settings.patience)
             metrics.observe_state(lambda: pages.read(lambda: state_of(controller, reflectors)))
             metrics.leader.set_function(lambda: leader.leading)
+            metrics.missing_rights.set_function(lambda: pages.read(lambda: len(rights.missing())))
             with served(pages, settings.metrics_address):
                 async with controller.notifier.sender:
                     await _serve_as(leader, controller, reflectors, on_ready)
