@@ -1,11 +1,12 @@
 """A real node for the tests, with Levada on it. Run by `make test-e2e`, which makes the namespaces that it lives in.
 
-Outputs: `node` (running), `kubectl` (administrator's), `levada` (the command
-line, as the administrator), `installed` (operator in the cluster), `namespace` (fresh, `restricted`, runs may be started in it).
+Outputs: `node` (running, with name resolution), `kubectl` (administrator's), `helm`, `levada` (the command line, as the administrator), `s3`
+(a client of the S3 service in the cluster), `installed` (the chart), `namespace` (an unused one of the chart's `flowNamespaces`, `restricted`).
+Namespaces are not deleted: what was written into any of them is searched for secrets at the end.
 """
 
+import json
 import os
-import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,14 +15,33 @@ from typing import Any
 
 import pytest
 
-from e2e.harness import images, manifests, tools
+from e2e.harness import manifests, tools
+from e2e.harness.manifests import BUCKET, S3_KEYS, S3_SPACE
 from e2e.harness.node import Node
 from e2e.harness.settings import FOLDER_VARIABLE, GROUP_VARIABLE
 from e2e.harness.team import Team
-from levada.resources import access, crds, names
+from levada.resources import names
 from support.kubectl import Kubectl, bind
 
-OPERATOR_SECONDS = 60
+ROOT = Path(__file__).parents[2]
+SPACE = names.OPERATOR_NAMESPACE
+TEAMS = [f"team-{number}" for number in range(20)]
+VALUES = {
+    "flowNamespaces": TEAMS,
+    "extraEnvFrom": [{"secretRef": {"name": "s3"}}],
+    "networkPolicy": {"enabled": True, "runs": True},
+    "dask": {"enabled": True},
+    "historyIntervalSeconds": 5,
+    "probes": {"readiness": {"periodSeconds": 1}},
+}
+QUICK = """
+from levada import flow
+
+@flow
+def main():
+    return "here"
+"""
+Helm = Callable[..., str]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -35,12 +55,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
-    """The node, ready."""
+    """The node, ready, with name resolution."""
     folder = Path(os.environ[FOLDER_VARIABLE])
     programs = tools.ensure_programs(print)
     node = Node(folder, os.environ[GROUP_VARIABLE], programs)
     try:
         node.up(lambda line: print(line, flush=True))
+        apply(bind(node.cluster.kubectl, node.cluster.kubeconfig, folder / "kubectl-cache"), manifests.dns())
         yield node
     finally:
         node.down()
@@ -58,40 +79,76 @@ def apply(kubectl: Kubectl, objects: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture(scope="session")
-def installed(kubectl: Kubectl) -> None:
-    """Levada in the cluster: kinds, rights, and the operator's Deployment of two replicas."""
-    apply(kubectl, [*crds.generate().values(), *access.manifests([])])
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd", "--all")
-    space, name = names.OPERATOR_NAMESPACE, "levada-operator"
-    container = {
-        "image": images.OPERATOR.name,
-        "args": [
-            *("operator", "run", "--leader-elect", "--metrics-address", "0.0.0.0:9464"),
-            *("--default-image", images.FLOW.name, "--history-interval", "5"),
-        ],
-        "env": [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}],
-        "volumeMounts": [{"name": "scratch", "mountPath": "/tmp"}],
-        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 9464}, "periodSeconds": 1},
-    }
-    operator = manifests.deployment(
-        name,
-        space,
-        container,
-        serviceAccountName=names.OPERATOR_SERVICE_ACCOUNT,
-        volumes=[{"name": "scratch", "emptyDir": {}}],
+def s3(kubectl: Kubectl) -> Iterator[Any]:
+    """A client of the S3 service in the cluster, with the bucket made."""
+    import boto3
+
+    apply(kubectl, [manifests.namespace(S3_SPACE), *manifests.s3(S3_SPACE)])
+    for space, name in (("kube-system", "coredns"), (S3_SPACE, "s3")):
+        kubectl("-n", space, "rollout", "status", f"deployment/{name}", "--timeout=55s")
+    # The pod's own address: the node has no route to those of Services, because it has none to anywhere but its pods.
+    address = kubectl("-n", S3_SPACE, "get", "pods", "-l", "app=s3", "-o", "jsonpath={.items[0].status.podIP}")
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{address}:5000",
+        aws_access_key_id=S3_KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=S3_KEYS["AWS_SECRET_ACCESS_KEY"],
+        region_name=S3_KEYS["AWS_DEFAULT_REGION"],
     )
-    operator["spec"]["replicas"] = 2
-    apply(kubectl, [manifests.namespace(space), operator])
-    kubectl("-n", space, "rollout", "status", f"deployment/{name}", f"--timeout={OPERATOR_SECONDS - 5}s")
+    client.create_bucket(Bucket=BUCKET)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def helm(node: Node) -> Helm:
+    """`helm("test", "levada") -> what it prints`, in the operator's namespace; fails with that when it fails."""
+    home = {f"HELM_{part}_HOME": str(node.folder / "helm") for part in ("CACHE", "CONFIG", "DATA")}
+    environment = os.environ | home | {"KUBECONFIG": str(node.cluster.kubeconfig)}
+
+    def run(*arguments: str) -> str:
+        command = [str(node.programs.helm), *arguments, "--namespace", SPACE]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def installed(kubectl: Kubectl, helm: Helm, s3: Any, node: Node) -> Path:
+    """The chart, installed as docs/install.md says; the file of its values."""
+    spaces = [SPACE, *TEAMS]
+    apply(kubectl, [*map(manifests.namespace, spaces), *map(manifests.s3_secret, spaces)])
+    values = node.folder / "values.json"
+    values.write_text(json.dumps(VALUES))
+    said = helm("install", "levada", "charts/levada", "--values", str(values))
+    assert "STATUS: deployed" in said, said
+    kubectl("-n", SPACE, "rollout", "status", "deployment/levada-operator", "--timeout=55s")
+    return values
+
+
+@pytest.fixture(scope="session")
+def unused() -> Iterator[str]:
+    """The namespaces that nobody has used yet."""
+    return iter(TEAMS)
+
+
+@pytest.fixture(scope="session")
+def minutely(kubectl: Kubectl, installed: Path, unused: Iterator[str]) -> Team:
+    """A team whose Schedule fires each minute from now on, whatever the tests do to the operator."""
+    team = Team(kubectl, next(unused))
+    team.deploy("quick", QUICK, history={"keepSuccessful": 100})
+    team.apply("Schedule", "minutely", {"deploymentRef": {"name": "quick"}, "cron": "* * * * *", "catchUp": "All"})
+    return team
 
 
 @pytest.fixture
-def namespace(kubectl: Kubectl, installed: None) -> Iterator[str]:
-    """A fresh namespace in which runs may be started."""
-    name = f"team-{secrets.token_hex(3)}"
-    apply(kubectl, [manifests.namespace(name), *access.runner_manifests(name)])
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+def namespace(minutely: Team, unused: Iterator[str]) -> str:
+    """A namespace in which runs may be started, and which nobody has used."""
+    return next(unused)
 
 
 @pytest.fixture
@@ -102,11 +159,12 @@ def team(kubectl: Kubectl, namespace: str) -> Team:
 
 @pytest.fixture(scope="session")
 def levada(node: Node) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """The command line as the administrator."""
+    """The command line as the administrator, with the keys of the bucket where it reads from there."""
     environment = os.environ | {"KUBECONFIG": str(node.cluster.kubeconfig), "COLUMNS": "160", "NO_COLOR": "1"}
 
-    def run(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, bucket: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "levada.cli", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds, check=False)
+        variables = environment | (bucket or {})
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=180, check=False)
 
     return run

@@ -1,4 +1,4 @@
-"""The operator's pods are killed and replaced while runs go on."""
+"""The operator's pods are killed, upgraded and uninstalled while runs go on. Last in the order of names, because then it is gone."""
 
 import json
 
@@ -9,6 +9,7 @@ from support.stack import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 OPERATOR = ("-n", "levada-system", "deployment/levada-operator")
+PODS = "app.kubernetes.io/name=levada"
 
 STEPS = """
 import time
@@ -26,9 +27,7 @@ def main(count: int = 12):
 
 
 def operator_pods(kubectl):
-    items = json.loads(kubectl("-n", "levada-system", "get", "pods", "-l", "app=levada-operator", "-o", "json"))[
-        "items"
-    ]
+    items = json.loads(kubectl("-n", "levada-system", "get", "pods", "-l", PODS, "-o", "json"))["items"]
     return {item["metadata"]["name"] for item in items if "deletionTimestamp" not in item["metadata"]}
 
 
@@ -37,7 +36,7 @@ def test_a_run_does_not_notice_that_every_operator_pod_is_killed(team: Team, kub
     team.start("steps", "through")
     team.until_progress("through", 2)
     before = operator_pods(kubectl)
-    kubectl("-n", "levada-system", "delete", "pods", "-l", "app=levada-operator", "--force", "--grace-period=0")
+    kubectl("-n", "levada-system", "delete", "pods", "-l", PODS, "--force", "--grace-period=0")
     team.start("steps", "after", count=1)  # nobody is there to see it; the next operator does
     status = team.until("through", "Completed", 90)
     assert (status["result"], status["attempt"]) == ("66", 1)
@@ -45,13 +44,30 @@ def test_a_run_does_not_notice_that_every_operator_pod_is_killed(team: Team, kub
     wait_until(lambda: len(operator_pods(kubectl) - before) == 2, "two new operator pods")
 
 
-def test_a_run_does_not_notice_an_upgrade_of_the_operator(team: Team, kubectl):
+def test_a_run_does_not_notice_an_upgrade_of_the_operator(team: Team, kubectl, helm, installed):
     team.deploy("steps", STEPS)
     team.start("steps", "through")
     team.until_progress("through", 2)
     before = operator_pods(kubectl)
-    kubectl("rollout", "restart", *OPERATOR)
+    changed = ("--values", str(installed), "--set", "podAnnotations.changed=yes")
+    assert "has been upgraded" in helm("upgrade", "levada", "charts/levada", *changed)
     kubectl("rollout", "status", *OPERATOR, "--timeout=55s")
     assert not operator_pods(kubectl) & before
     status = team.until("through", "Completed", 90)
     assert (status["result"], status["attempt"]) == ("66", 1)
+
+
+def test_an_uninstall_leaves_nothing_hanging_and_every_run_there(team: Team, kubectl, helm):
+    team.deploy("steps", STEPS)
+    team.start("steps", "under-way", count=15)
+    team.until_progress("under-way", 2)
+    runs = set(kubectl("get", "fr", "-A", "-o", "name").split())
+    assert "uninstalled" in helm("uninstall", "levada", "--wait", "--timeout", "90s")
+    wait_until(lambda: not operator_pods(kubectl), "the operator's pods are gone", 60)
+    assert set(kubectl("get", "fr", "-A", "-o", "name").split()) == runs
+    job = "job/under-way-1"
+    team.kubectl("wait", "--for=condition=Complete", "--timeout=55s", job)  # the run's code ran to its end
+    # With the rights of runs gone it could not report; the object is there, and whoever deletes it need not wait for anybody.
+    assert team.status("under-way")["phase"] == "Running"
+    team.kubectl("delete", "fr", "under-way", "--timeout=20s")
+    wait_until(lambda: not team.pods("under-way"), "its pod is gone, too")

@@ -1,4 +1,4 @@
-"""Helm and promtool for the tests, built from their Go modules into the cache: no release site is needed.
+"""Helm, promtool and CoreDNS for the tests, built from their Go modules into the cache: no release site is needed.
 
 `gobuild/<tool>/go.mod` and `go.sum` pin each of them. The first build takes some minutes.
 """
@@ -28,6 +28,8 @@ class Tool:
 HELM = Tool("helm", "helm.sh/helm/v4/cmd/helm", "4.3.1")
 # Without the clients of a dozen clouds, which find targets and are most of it.
 PROMTOOL = Tool("promtool", "github.com/prometheus/prometheus/cmd/promtool", "0.313.3", tags=("remove_all_sd",))
+# A main package of our own with the plugins that the tests need.
+COREDNS = Tool("coredns", "levada.dev/tests/coredns", "1.15.0")
 
 
 def ensure(tool: Tool, progress: Progress = lambda _: None, cache: Path | None = None) -> Path:

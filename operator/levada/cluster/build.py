@@ -39,7 +39,7 @@ class Go:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """A folder with the `go.mod` and `go.sum` that pin everything, and the package of each binary."""
+    """A folder with the `go.mod` and `go.sum` that pin everything, if need be a program of its own, and the package of each binary."""
 
     folder: Path
     packages: Mapping[str, str]
@@ -88,8 +88,8 @@ def build(
     begun = time.monotonic()
     progress(f"building {', '.join(names)} from Go modules: up to 10 minutes the first time")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as work:
-        for name in ("go.mod", "go.sum"):
-            shutil.copy(module.folder / name, work)
+        for source in module.folder.iterdir():
+            shutil.copy(source, work)
         output = Path(work) / "bin"
         _run(compile_command(go, names, output, version, module), Path(work), go, progress)
         for name in names:

@@ -11,10 +11,11 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from e2e.harness.tools import CACHE, HERE, Progress, run
+from e2e.harness.tools import CACHE, HERE, Programs, Progress, run
+from support import go_tools
 
 ROOT = HERE.parents[2]
 VERSION = "0.1.0"
@@ -24,15 +25,8 @@ ROOTFS_PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certifica
 ROOTFS_DROPPED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log")
 ROOTFS = (SUITE, ROOTFS_PACKAGES, ROOTFS_DROPPED)
 REGISTRY = "docker.io/library"
-CODE = (
-    "pyproject.toml",
-    "README.md",
-    "constraints.txt",
-    "images/build-constraints.txt",
-    "images/slim.py",
-    "images/overlay.py",
-    "operator",
-)
+CODE = ("pyproject.toml", "constraints.txt", "images/build-constraints.txt", "images/slim.py", "operator")
+FLOW_CODE = (*CODE, "images/overlay.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +38,8 @@ class Image:
     files: tuple[str, ...] = ()
     arguments: Mapping[str, str] = field(default_factory=dict)
     base: "Image | None" = None
+    # Stages that take long and stay the same while the code changes.
+    kept_stages: tuple[str, ...] = ()
 
     @property
     def reference(self) -> str:
@@ -66,19 +62,30 @@ class Image:
 
 
 PYTHON = Image("levada-python:3.11")
-OPERATOR = Image(f"levada-operator:{VERSION}", "images/operator/Dockerfile", CODE, {"VERSION": VERSION}, PYTHON)
-FLOW = Image(f"levada-flow:{VERSION}", "images/flow/Dockerfile", CODE, {"VERSION": VERSION}, PYTHON)
+VERSIONED = {"VERSION": VERSION}
+KEPT_BUILDS = 3
+KEPT = ("dependencies",)
+OPERATOR = Image(f"levada-operator:{VERSION}", "images/operator/Dockerfile", CODE, VERSIONED, PYTHON, KEPT)
+FLOW = Image(f"levada-flow:{VERSION}", "images/flow/Dockerfile", FLOW_CODE, VERSIONED, PYTHON, (*KEPT, "overlay"))
+FLOW_ML = replace(FLOW, name=f"{FLOW.name}-ml", arguments=VERSIONED | {"WITH": "ml,s3,dask"})
+EXAMPLES = Image(f"levada-examples:{VERSION}", "images/examples/Dockerfile", ("flows",), {}, FLOW_ML)
+# What the cluster has beside Levada.
 PAUSE = Image("levada-e2e-pause:1", "tests/e2e/images/pause/Dockerfile", (), {}, PYTHON)
-BUILT = (PAUSE, FLOW, OPERATOR)
+S3 = Image("levada-e2e-s3:1", "tests/e2e/images/s3/Dockerfile", ("constraints.txt",), {}, PYTHON)
+COREDNS = Image(f"levada-e2e-coredns:{go_tools.COREDNS.version}", "tests/e2e/images/coredns/Dockerfile")
+LOADED = (PAUSE, COREDNS, S3, OPERATOR, FLOW, EXAMPLES)
+
+
+_IGNORED = {"__pycache__", "node_modules"}  # as in .dockerignore
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files themselves, and those in the folders; no byte code."""
+    """The files themselves, and those in the folders that an image is made of."""
     for path in paths:
         if path.is_file():
             yield path
         else:
-            yield from (item for item in path.rglob("*") if item.is_file() and item.suffix != ".pyc")
+            yield from (item for item in path.rglob("*") if item.is_file() and not _IGNORED & set(item.parts))
 
 
 class Buildah:
@@ -96,8 +103,8 @@ class Buildah:
         environment = os.environ | {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
         return run(["buildah", *places, *arguments], what=what, env=environment)
 
-    def build(self, image: Image) -> None:
-        """Build an image from its Dockerfile."""
+    def build(self, image: Image, context: Path) -> None:
+        """Build an image from its Dockerfile and the files of the context."""
         arguments = dict(image.arguments)
         if image.base is not None:
             arguments["BASE"] = image.base.reference
@@ -108,11 +115,11 @@ class Buildah:
                 flags += ["--volume", f"{path}:{path}:ro"]
         build = ("build", "--pull-never", "--layers", "--format", "docker", "--network", "host", *flags)
         chosen = ("--signature-policy", self._policy, "--file", ROOT / image.dockerfile)
-        if image.files == CODE:
-            # A name keeps the layers of the dependencies when the cache is pruned; those of the code change daily.
-            name = f"{REGISTRY}/{image.name}-dependencies"
-            self(*build, *chosen, "--target", "dependencies", "--tag", name, ROOT, what=f"building {name}")
-        self(*build, *chosen, "--tag", image.reference, ROOT, what=f"building {image.name}")
+        for stage in image.kept_stages:
+            # A name keeps the stage's layers when the cache is pruned.
+            name = f"{image.reference}-{stage}"
+            self(*build, *chosen, "--target", stage, "--tag", name, context, what=f"building {name}")
+        self(*build, *chosen, "--tag", image.reference, context, what=f"building {image.name}")
 
     def make_base(self, image: Image, rootfs: Path) -> None:
         """An image that is this folder."""
@@ -127,14 +134,15 @@ class Buildah:
         )
 
     def save(self, image: Image) -> None:
-        """Write the image's archive; it gets its name only when it is whole. Those of older builds go."""
+        """Write the image's archive; it gets its name only when it is whole. Of older builds some stay: another checkout may be using them."""
         archive = image.archive
         archive.parent.mkdir(parents=True, exist_ok=True)
         part = archive.with_suffix(".part")
         part.unlink(missing_ok=True)
         target = f"docker-archive:{part}:{image.reference}"
         self("push", "--signature-policy", self._policy, image.reference, target, what=f"saving {image.name}")
-        for old in archive.parent.glob(f"{image.name.replace(':', '_')}-{'[0-9a-f]' * 16}.tar"):
+        older = archive.parent.glob(f"{image.name.replace(':', '_')}-{'[0-9a-f]' * 16}.tar")
+        for old in sorted(older, key=lambda path: path.stat().st_mtime)[: -KEPT_BUILDS + 1]:
             old.unlink()
         part.rename(archive)
 
@@ -148,10 +156,10 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def ensure(progress: Progress) -> None:
+def ensure(programs: Programs, progress: Progress) -> None:
     """Have the archives of all images."""
     with _alone(CACHE):
-        missing = [image for image in BUILT if not image.archive.exists()]
+        missing = [image for image in LOADED if not image.archive.exists()]
         if not missing:
             return
         buildah = Buildah(CACHE / "buildah")
@@ -161,7 +169,9 @@ def ensure(progress: Progress) -> None:
             buildah.save(PYTHON)
         for image in missing:
             progress(f"building image {image.name}")
-            buildah.build(image)
+            if image.base is not None and image.base is not PYTHON:
+                buildah.build(image.base, ROOT)
+            buildah.build(image, programs.coredns.parent if image is COREDNS else ROOT)
             buildah.save(image)
         buildah("rmi", "--prune", what="buildah rmi")
 

@@ -34,7 +34,7 @@ class Node:
         self._write_settings()
         self._start("containerd", ["containerd", "--config", self.places.folder / "containerd.toml"])
         wait_for(lambda: self._ctr("version"), "containerd answers", READY_SECONDS, self.log("containerd"))
-        for image in images.BUILT:
+        for image in images.LOADED:
             self._ctr("images", "import", image.archive, must=True)
             progress(f"image {image.name} is there")
         self._start_kubelet()

@@ -16,10 +16,10 @@ def everything(progress: tools.Progress) -> None:
     tools.install_packages(progress)
     try:
         binaries.ensure(progress)
-        tools.ensure_programs(progress)
+        programs = tools.ensure_programs(progress)
     except ClusterError as error:
         raise tools.HarnessError(f"{error}\n{error.hint}") from error
-    images.ensure(progress)
+    images.ensure(programs, progress)
 
 
 if __name__ == "__main__":

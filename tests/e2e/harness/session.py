@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 
-from e2e.harness import prepare  # noqa: E402  the path comes first
+from e2e.harness import prepare, tools  # noqa: E402  the path comes first
 from e2e.harness.cgroups import PREFIX, control_group  # noqa: E402
 from e2e.harness.settings import FOLDER_VARIABLE, GROUP_VARIABLE  # noqa: E402
 from e2e.harness.tools import HarnessError  # noqa: E402
@@ -68,6 +68,8 @@ def why_not() -> str:
         return "a real node needs root on Linux"
     if missing := [program for program in ("unshare", "setpriv") if shutil.which(program) is None]:
         return f"{' and '.join(missing)} of util-linux are missing"
+    if (missing := tools.missing_packages()) and shutil.which("apt-get") is None:
+        return f"{', '.join(missing)} are missing, and there is no apt-get here to install them"
     probe = subprocess.run([*_unshare(), "true"], capture_output=True, text=True, check=False)
     return f"namespaces cannot be made here: {probe.stderr.strip()}" if probe.returncode else ""
 

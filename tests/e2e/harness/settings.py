@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from e2e.harness import images, tools
+from e2e.harness.manifests import DNS_ADDRESS
 
 # How a session tells what runs inside where everything is, and whose control group its pods are in.
 FOLDER_VARIABLE = "LEVADA_E2E_FOLDER"
@@ -92,7 +93,9 @@ def kubelet(places: Places) -> str:
             "cgroupRoot": places.cgroup,
             "failCgroupV1": False,
             "failSwapOn": False,
-            # Nobody resolves names here: runs and the operator know the API server by its Service's address.
+            "clusterDNS": [DNS_ADDRESS],
+            "clusterDomain": "cluster.local",
+            # No other names are resolved: there is no other network.
             "resolvConf": "",
             "containerRuntimeEndpoint": f"unix://{places.socket}",
             "podLogsDir": f"{places.folder}/pod-logs",

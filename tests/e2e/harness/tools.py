@@ -1,4 +1,4 @@
-"""Programs that the node needs: Debian's packages, and Kubernetes' from its Go module."""
+"""Programs that the node needs: Debian's packages, and those of Kubernetes, CoreDNS and Helm from their Go modules."""
 
 import os
 import shutil
@@ -10,6 +10,7 @@ from typing import Any
 
 from levada.cluster import binaries
 from levada.cluster.layout import default_cache
+from support import go_tools
 
 HERE = Path(__file__).parent
 CACHE = default_cache() / "e2e"
@@ -35,10 +36,12 @@ class HarnessError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Where the node's programs are."""
+    """Where the programs from Go modules are."""
 
     kubelet: Path
     kube_proxy: Path
+    coredns: Path
+    helm: Path
 
 
 def run(command: Sequence[Any], *, what: str, **options: Any) -> str:
@@ -74,8 +77,6 @@ def install_packages(progress: Progress) -> None:
     missing = missing_packages()
     if not missing:
         return
-    if shutil.which("apt-get") is None:
-        raise HarnessError(f"{', '.join(missing)} are missing, and there is no apt-get here to install them")
     progress(f"installing {', '.join(missing)}")
     # No service may start: containerd runs only inside the tests' namespaces.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
@@ -88,9 +89,11 @@ def install_packages(progress: Progress) -> None:
 
 
 def ensure_programs(progress: Progress) -> Programs:
-    """Kubernetes' programs, fetched or built if they are not in the cache."""
+    """Kubernetes', CoreDNS' and Helm's programs, fetched or built if they are not in the cache."""
     node = binaries.ensure(progress, names=binaries.NODE)
     return Programs(
         kubelet=node["kubelet"],
         kube_proxy=node["kube-proxy"],
+        coredns=go_tools.ensure(go_tools.COREDNS, progress),
+        helm=go_tools.ensure(go_tools.HELM, progress),
     )

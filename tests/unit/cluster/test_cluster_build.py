@@ -81,17 +81,22 @@ def test_command_stamps_the_version():
     assert "-X k8s.io/component-base/version.gitMinor=36" in flags
 
 
-def test_another_module_brings_its_own_pins_and_no_stamps(tmp_path, monkeypatch):
+def test_another_module_brings_its_own_pins_and_program_and_no_stamps(tmp_path, monkeypatch):
     folder = tmp_path / "module"
     folder.mkdir()
-    for name in ("go.mod", "go.sum"):
+    for name in ("go.mod", "go.sum", "main.go"):
         (folder / name).write_text("pinned")
-    go = Go(script(tmp_path / "go", f'cp go.mod {tmp_path}/seen\necho "$@" > {tmp_path}/arguments\n{BUILDS}'))
+    go = Go(
+        script(
+            tmp_path / "go",
+            f'cp go.mod {tmp_path}/seen && cp main.go {tmp_path}/program\necho "$@" > {tmp_path}/arguments\n{BUILDS}',
+        )
+    )
     monkeypatch.setattr(build, "find_go", lambda progress: go)
     module = build.Module(folder, {"tool": "example.org/x/cmd/tool"})
     build.build(["tool"], tmp_path / "out", tmp_path, "1.0.0", lambda _: None, module=module)
     assert (tmp_path / "out" / "tool").is_file()
-    assert (tmp_path / "seen").read_text() == "pinned"
+    assert (tmp_path / "seen").read_text() == (tmp_path / "program").read_text() == "pinned"
     assert "-ldflags=-s -w -o" in (tmp_path / "arguments").read_text()
 
 
