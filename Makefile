@@ -65,8 +65,8 @@ crds: install ## Generate crds/ from the models
 chart: install ## Generate what charts/levada has from the models and from its values
 	@$(BIN)/python charts/generate.py
 
-docs-metrics: install ## Generate the table of docs/metrics.md from the code
-	@{ sed '/^| metric /,$$d' docs/metrics.md; $(BIN)/levada operator metrics; } > docs/metrics.new && mv docs/metrics.new docs/metrics.md
+docs-metrics: install ## Generate the table of docs/reference/metrics.md from the code
+	@{ sed '/^| metric /,$$d' docs/reference/metrics.md; $(BIN)/levada operator metrics; } > docs/metrics.new && mv docs/metrics.new docs/reference/metrics.md
 
 test: install ## The whole test suite: unit, then against a real control plane, then kill -9
 	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/chart

@@ -93,7 +93,7 @@ def readme(entries: list[Value]) -> str:
     lines = [
         "# levada",
         "",
-        "The Helm chart. How to install it stands in [docs/install.md](../../docs/install.md). This page is generated from values.yaml by `make chart`.",
+        "The Helm chart. How to install it stands in [docs/howto/install.md](../../docs/howto/install.md). This page is generated from values.yaml by `make chart`.",
         "",
         "| value | default | |",
         "|---|---|---|",

@@ -8,7 +8,7 @@ context=kind-$cluster
 
 need() {
     for tool in "$@"; do
-        command -v "$tool" > /dev/null || { echo "error: $tool is missing; docs/images.md says what this needs" >&2; exit 1; }
+        command -v "$tool" > /dev/null || { echo "error: $tool is missing; docs/howto/images.md says what this needs" >&2; exit 1; }
     done
 }
 

@@ -67,7 +67,7 @@ class Deployment:
         is_schedule_active: False suspends the schedules.
         paused: start no runs for now.
         notifications: whom the operator tells about runs: saved blocks (`SlackWebhook.load("ops")`), names of Blocks, or entries
-            as `spec.notifications` has them: see docs/notifications.md.
+            as `spec.notifications` has them: see docs/howto/notifications.md.
         enforce_parameter_schema: whether the cluster refuses parameters that do not fit the flow's signature.
         skip_upload: leave the storage as it is.
 

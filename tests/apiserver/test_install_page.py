@@ -1,4 +1,4 @@
-"""docs/install.md, command by command, on a control plane of its own; then upgrade, uninstall, and installing again.
+"""docs/howto/install.md, command by command, on a control plane of its own; then upgrade, uninstall, and installing again.
 
 What needs Docker or a kubelet is done by the harness: the cluster is there, the agent is the node, and the operator is a process with
 the arguments of the chart's Deployment. tests/e2e has the images and a real kubelet.
@@ -16,7 +16,7 @@ from support.stack import wait_until
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(170)]
 
-PAGE = (ROOT / "docs" / "install.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "install.md").read_text()
 COMMANDS = re.findall(r"^\$ (.+)$", PAGE, re.MULTILINE)
 INSTALL = next(each for each in COMMANDS if each.startswith("helm install"))
 # On this control plane there is no Docker: what these make is there already.

@@ -10,7 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = (ROOT / "demo" / "kind.sh").read_text()
-PAGE = (ROOT / "docs" / "install.md").read_text()
+PAGE = (ROOT / "docs" / "howto" / "install.md").read_text()
 IMAGES = {f"levada-{name}" for name in ("operator", "flow", "examples")}
 
 
@@ -36,7 +36,7 @@ def test_the_script_says_what_is_missing(tmp_path):
     script = ["bash", ROOT / "demo" / "kind.sh", "up"]
     ended = subprocess.run(script, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
-    assert ended.stderr.startswith("error: docker is missing; docs/images.md")
+    assert ended.stderr.startswith("error: docker is missing; docs/howto/images.md")
 
 
 @pytest.mark.parametrize("target", ["kind", "kind-run", "kind-down"])

@@ -1,4 +1,4 @@
-"""The operator's numbers for Prometheus: the list of them. docs/metrics.md is generated from here.
+"""The operator's numbers for Prometheus: the list of them. docs/reference/metrics.md is generated from here.
 
 Fed by run_metrics.py (the news of runs), state.py (what the store holds when the page is asked for), and by whoever does the thing
 that is counted. Base units, `levada_` first, `_total` on what only grows.

@@ -90,7 +90,7 @@ class Notification(Model):
         None,
         min_length=1,
         max_length=512,
-        description="Subject, one line; {{ run }}, {{ phase }} and others are filled in, see docs/notifications.md.",
+        description="Subject, one line; {{ run }}, {{ phase }} and others are filled in, see docs/howto/notifications.md.",
     )
     body: str | None = Field(
         None, min_length=1, max_length=8192, description="Text of the message, filled in like the subject."

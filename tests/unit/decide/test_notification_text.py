@@ -115,5 +115,5 @@ def test_document_for_programs():
 
 
 def test_the_page_lists_every_name():
-    page = (Path(__file__).parents[3] / "docs" / "notifications.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "howto" / "notifications.md").read_text()
     assert set(re.findall(r"^\| `\{\{ (\w+) \}\}` \|", page, re.MULTILINE)) == NAMES.keys()

@@ -15,7 +15,7 @@ from levada.operator.receivers import Message, NotReady, Receivers, SecretFiles
 
 MESSAGE = Message("d: run r failed", "Run: r", {"id": "delivery-1", "run": "r", "text": "{{ not ours }}"}, "delivery-1")
 HOOK = "https://hooks.slack.com/services/T000/B000/abcdefghijklmnopqrstuvwx"
-DOCS = Path(__file__).parents[3] / "docs" / "notifications.md"
+DOCS = Path(__file__).parents[3] / "docs" / "howto" / "notifications.md"
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_webhook_is_a_signed_document(folder):
 
 
 def test_the_example_of_the_page_tells_good_from_bad(folder):
-    """The receiver's code in docs/notifications.md, as it stands there."""
+    """The receiver's code in docs/howto/notifications.md, as it stands there."""
     code = re.search(r"```python\n(import hashlib.*?)```", DOCS.read_text(), re.DOTALL)
     assert code is not None
     namespace: dict = {}

@@ -139,5 +139,5 @@ def test_every_metric_is_documented_and_every_documented_one_exists():
     }
     assert made == {spec.name for spec in metrics.specs}
     assert all(spec.help.endswith(".") for spec in metrics.specs)
-    docs = Path(__file__).parents[3] / "docs" / "metrics.md"
+    docs = Path(__file__).parents[3] / "docs" / "reference" / "metrics.md"
     assert markdown(metrics.specs) in docs.read_text(), "run `make docs-metrics`"
