@@ -16,7 +16,7 @@ CONTAINER ?= docker
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION)$(if $(BASE), --build-arg BASE=$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs-metrics test test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
+.PHONY: help demo demo-down install check format docs docs-serve reference docs-metrics test test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -53,6 +53,8 @@ check: install ## Formatting, lint, types, import rules, generated files
 	@$(BIN)/levada crds --check
 	@$(BIN)/python -m levada.dashboard.openapi --check
 	@$(BIN)/python charts/generate.py --check
+	@$(BIN)/python docs/generate.py --check
+	@$(MAKE) --no-print-directory $(SITE)
 	@test ! -e operator/__init__.py || { echo "error: operator/__init__.py shadows the standard library's operator module: remove it" >&2; exit 1; }
 
 format: install ## Rewrite the code in the house's format
@@ -64,6 +66,23 @@ crds: install ## Generate crds/ from the models
 
 chart: install ## Generate what charts/levada has from the models and from its values
 	@$(BIN)/python charts/generate.py
+
+# The site is built again when a page of it has changed.
+SITE := $(VENV)/.site-checked
+PAGES := mkdocs.yml $(shell find docs -type f -not -path '*/__pycache__/*') $(wildcard CHANGELOG.md CONTRIBUTING.md CODE_OF_CONDUCT.md SECURITY.md bench/README.md charts/levada/README.md)
+
+$(SITE): $(PAGES) | install
+	@$(BIN)/python -m mkdocs build --strict --quiet --site-dir $(abspath $(VENV))/site 2>&1 | grep -v '^$$' || true; test $${PIPESTATUS[0]} -eq 0
+	@touch $@
+
+docs: install ## Build the site of docs/ into dist/docs; every link inside it must lead somewhere
+	@$(BIN)/python -m mkdocs build --strict --quiet
+
+docs-serve: install ## Show the site on http://127.0.0.1:8000, and build it anew at each change
+	@$(BIN)/python -m mkdocs serve
+
+reference: install ## Generate the pages of docs/ that are made from the code
+	@$(BIN)/python docs/generate.py
 
 docs-metrics: install ## Generate the table of docs/reference/metrics.md from the code
 	@{ sed '/^| metric /,$$d' docs/reference/metrics.md; $(BIN)/levada operator metrics; } > docs/metrics.new && mv docs/metrics.new docs/reference/metrics.md

@@ -261,7 +261,9 @@ def _docstring(value: Any, *, whole: bool = True) -> str:
 
 def wanted() -> dict[Path, str]:
     """Every generated file, by its path."""
-    pages = {f"reference/resources/{each['spec']['names']['singular']}.md": resource(each) for each in definitions().values()}
+    pages = {
+        f"reference/resources/{each['spec']['names']['singular']}.md": resource(each) for each in definitions().values()
+    }
     pages |= {"reference/phases.md": phases(), "reference/sdk.md": sdk()}
     pages |= {f"images/{name}.svg": picture for name, picture in pictures.all_of_them().items()}
     return {DOCS / name: text for name, text in pages.items()}

@@ -49,7 +49,9 @@ def arrow(path: str, label: str = "", at: tuple[float, float] = (0, 0), *, dashe
     """A line with a tip along `path`, and words beside it."""
     dash = ' stroke-dasharray="4 3"' if dashed else ""
     line = f'<path d="{path}" fill="none" stroke="{LINE}"{dash} marker-end="url(#tip)"/>'
-    return line + (f'<text x="{at[0]:g}" y="{at[1]:g}" font-size="11" fill="{LINE}">{escape(label)}</text>' if label else "")
+    return line + (
+        f'<text x="{at[0]:g}" y="{at[1]:g}" font-size="11" fill="{LINE}">{escape(label)}</text>' if label else ""
+    )
 
 
 def flow_of_a_run() -> str:
@@ -118,16 +120,27 @@ def phases() -> str:
     if wrong or set(PLACES) != ACTIVE_PHASES:
         raise ValueError(f"docs/pictures.py draws what resources/phases.py does not allow: {wrong or set(PLACES)}")
     waits = {P.SCHEDULED, P.QUEUED, P.PAUSED, P.RETRYING}
-    boxes = [Box(x, y, 110, 40, (str(phase),), "wait" if phase in waits else "ours") for phase, (x, y) in PLACES.items()]
+    boxes = [
+        Box(x, y, 110, 40, (str(phase),), "wait" if phase in waits else "ours") for phase, (x, y) in PLACES.items()
+    ]
     ends = [phase for phase in RunPhase if phase in TERMINAL_PHASES]
     boxes += [
-        Box(40 + 115 * place, 370, 105, 40, (str(phase),), "good" if phase == P.COMPLETED else "plain" if phase == P.SKIPPED else "bad")
+        Box(
+            40 + 115 * place,
+            370,
+            105,
+            40,
+            (str(phase),),
+            "good" if phase == P.COMPLETED else "plain" if phase == P.SKIPPED else "bad",
+        )
         for place, phase in enumerate(ends)
     ]
     frame = f'<rect x="25" y="355" width="{115 * len(ends) + 20}" height="70" rx="8" fill="none" stroke="{LINE}" stroke-dasharray="4 3"/>'
     words = f'<text x="150" y="345" font-size="11" fill="{LINE}">every phase above may end; an end is final</text>'
     ending = [arrow("M75 190V353", dashed=True), arrow("M550 190V353", dashed=True), arrow("M675 190V353", dashed=True)]
-    return svg(750, 440, "Phases of a run", [frame, words, *ending, *map(arrow, WAYS.values()), *(box.draw() for box in boxes)])
+    return svg(
+        750, 440, "Phases of a run", [frame, words, *ending, *map(arrow, WAYS.values()), *(box.draw() for box in boxes)]
+    )
 
 
 STAGES: Final = (
@@ -146,7 +159,9 @@ def stages() -> str:
         parts.append(Box(left, 30, width, 54, (name, text), fill).draw())
         left += width
     parts.append(f'<text x="15" y="18" font-size="11" fill="{LINE}">time →</text>')
-    parts.append(f'<text x="15" y="108" font-size="12">overhead = (queued + start-up + import + idle) ÷ the whole</text>')
+    parts.append(
+        '<text x="15" y="108" font-size="12">overhead = (queued + start-up + import + idle) ÷ the whole</text>'
+    )
     return svg(left + 15, 122, "Stages of a run", parts)
 
 
