@@ -72,14 +72,14 @@ SITE := $(VENV)/.site-checked
 PAGES := mkdocs.yml $(shell find docs -type f -not -path '*/__pycache__/*') $(wildcard CHANGELOG.md CONTRIBUTING.md CODE_OF_CONDUCT.md SECURITY.md bench/README.md charts/levada/README.md)
 
 $(SITE): $(PAGES) | install
-	@$(BIN)/python -m mkdocs build --strict --quiet --site-dir $(abspath $(VENV))/site 2>&1 | grep -v '^$$' || true; test $${PIPESTATUS[0]} -eq 0
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir $(abspath $(VENV))/site 2>&1 | grep -v '^$$' || true; test $${PIPESTATUS[0]} -eq 0
 	@touch $@
 
 docs: install ## Build the site of docs/ into dist/docs; every link inside it must lead somewhere
-	@$(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 docs-serve: install ## Show the site on http://127.0.0.1:8000, and build it anew at each change
-	@$(BIN)/python -m mkdocs serve
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 reference: install ## Generate the pages of docs/ that are made from the code
 	@$(BIN)/python docs/generate.py
