@@ -119,7 +119,7 @@ def helm(node: Node) -> Helm:
 
 @pytest.fixture(scope="session")
 def installed(kubectl: Kubectl, helm: Helm, s3: Any, node: Node) -> Path:
-    """The chart, installed as docs/install.md says; the file of its values."""
+    """The chart, installed as docs/howto/install.md says; the file of its values."""
     spaces = [SPACE, *TEAMS]
     apply(kubectl, [*map(manifests.namespace, spaces), *map(manifests.s3_secret, spaces)])
     values = node.folder / "values.json"
