@@ -67,6 +67,9 @@ crds: install ## Generate crds/ from the models
 chart: install ## Generate what charts/levada has from the models and from its values
 	@$(BIN)/python charts/generate.py
 
+docs-cli: install ## Generate docs/reference/cli.md from the commands
+	@$(BIN)/python -m levada.cli.reference docs/reference/cli.md
+
 # The site is built again when a page of it has changed.
 SITE := $(VENV)/.site-checked
 PAGES := mkdocs.yml $(shell find docs -type f -not -path '*/__pycache__/*') $(wildcard CHANGELOG.md CONTRIBUTING.md CODE_OF_CONDUCT.md SECURITY.md bench/README.md charts/levada/README.md)

@@ -96,7 +96,7 @@ def test_text_parameters_are_taken_as_they_were_typed(levada, kubectl, namespace
 
 @pytest.mark.usefixtures("etl")
 def test_what_is_wrong_with_an_order_is_said(levada):
-    assert "did you mean etl?" in levada("deployment", "run", "elt", exit_code=1)
+    assert "did you mean etl?" in levada("deployment", "run", "elt", exit_code=3)
     levada("deployment", "run", "etl", "--name", "mine")
     assert "there is a flow run 'mine' already" in levada("deployment", "run", "etl", "--name", "mine", exit_code=1)
     assert "has no dots" in levada("deployment", "run", "etl", "--name", "a.b", exit_code=1)
@@ -136,8 +136,8 @@ def test_showing_a_run(levada, report):
     assert re.search(r"Result +6\.675", page)
     assert re.search(r"train-0 +Completed +1 +2\.00s", page)
     assert yaml.safe_load(levada("runs", "show", "one", "-o", "yaml"))["status"]["tasks"] == rows
-    assert "did you mean one?" in levada("runs", "show", "onne", exit_code=1)
-    assert "there is no flow run 'zzz'" in levada("runs", "show", "zzz", exit_code=1)
+    assert "did you mean one?" in levada("runs", "show", "onne", exit_code=3)
+    assert "there is no flow run 'zzz'" in levada("runs", "show", "zzz", exit_code=3)
 
 
 @pytest.mark.usefixtures("etl")
@@ -165,7 +165,7 @@ def test_watching_a_run_that_is_deleted_or_that_never_was(levada, kubectl, names
     _, err = watching.communicate(timeout=30)
     assert watching.returncode == 1
     assert "was deleted" in err
-    assert "there is no flow run" in levada("runs", "watch", "one", exit_code=1)
+    assert "there is no flow run" in levada("runs", "watch", "one", exit_code=3)
 
 
 @pytest.mark.usefixtures("etl")
@@ -215,7 +215,7 @@ def test_cancelling(levada, report, kubectl, namespace):
         "runs", "cancel", "one", exit_code=1
     )
     assert levada("runs", "cancel", "two") == "flow run two is cancelled\n"
-    assert "there is no flow run 'zzz'" in levada("runs", "cancel", "zzz", exit_code=1)
+    assert "there is no flow run 'zzz'" in levada("runs", "cancel", "zzz", exit_code=3)
 
 
 @pytest.mark.usefixtures("etl")
@@ -233,7 +233,7 @@ def test_a_run_without_a_pod_has_no_log(levada, report):
 
 def test_no_cluster_is_a_sentence(levada, tmp_path):
     levada.environment["KUBECONFIG"] = str(tmp_path / "none")
-    err = levada("runs", "ls", exit_code=1)
+    err = levada("runs", "ls", exit_code=5)
     assert err.startswith("error: ")
     assert "hint:" in err
 
@@ -242,6 +242,20 @@ def test_a_server_that_is_not_there_is_a_sentence(levada, kubeconfig, tmp_path):
     config = yaml.safe_load(kubeconfig.read_text())
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:9"
     (tmp_path / "config").write_text(yaml.safe_dump(config))
-    err = levada("runs", "ls", "--kubeconfig", str(tmp_path / "config"), exit_code=1)
+    err = levada("runs", "ls", "--kubeconfig", str(tmp_path / "config"), exit_code=5)
     assert err.startswith("error: ")
     assert "hint:" in err
+
+
+def test_doctor_says_what_is_missing_and_what_to_do(levada):
+    checks = {each["check"]: each for each in json.loads(levada("doctor", "-o", "json", exit_code=1))["checks"]}
+    good = {name for name, each in checks.items() if each["level"] == "ok"}
+    assert {"cluster", "clock", "definitions", "rights"} <= good, checks
+    assert checks["nodes"]["level"] == "fail"
+    assert "levada agent start" in checks["nodes"]["fix"]
+    assert checks["operator"]["level"] != "ok"
+
+
+def test_tab_completes_names_from_the_cluster(levada):
+    levada("deployment", "run", "etl", "--name", "one")
+    assert levada("__complete", "runs", "show", "-n", levada.namespace, "o").splitlines()[0] == "one"

@@ -14,6 +14,7 @@ import typer
 
 from levada.agent import settings
 from levada.agent.settings import Limiting, OnStop
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, Target, run
 from levada.cli.output import error, machine_text, now, print_list
 from levada.resources.kinds import NODES, PODS
@@ -22,11 +23,7 @@ from levada.resources.names import LABEL_AGENT, LABEL_RUN
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = typer.Typer(
-    help="Run flow runs on this machine, as a Kubernetes node without containers.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+app = new_app("Run flow runs on this machine, as a Kubernetes node without containers.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the agent's node.")]
 

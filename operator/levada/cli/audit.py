@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, run
 from levada.cli.output import Format, error, machine_text, print_list, table
 from levada.resources.kinds import (
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from levada.decide.rbac import Subject
     from levada.kube import Client
 
-app = typer.Typer(add_completion=False, help="Who can run what as which service account.")
+app = new_app()
 
 
 @app.command()

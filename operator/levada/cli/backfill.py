@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import Format, console, error, machine_text
 from levada.resources.kinds import BACKFILLS, DEPLOYMENTS, SCHEDULES
@@ -17,7 +18,7 @@ from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = typer.Typer(add_completion=False, help="Run a deployment for ticks of the past, one run a tick.")
+app = new_app()
 
 PLAN_SECONDS: Final = 20.0
 LOOK_SECONDS: Final = 0.3

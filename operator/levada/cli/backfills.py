@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import age, console, error, machine_text, now, print_list, state_text, table, time_text
 from levada.resources.kinds import BACKFILLS
@@ -17,9 +18,7 @@ from levada.resources.names import MAX_NAME_LENGTH
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="See how far backfills are, pause, cancel and repeat them."
-)
+app = new_app("See how far backfills are, pause, cancel and repeat them.")
 
 ENDED: Final = frozenset({"Completed", "Failed", "Cancelled"})
 # What the letters of status.fates mean.

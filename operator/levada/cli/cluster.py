@@ -9,13 +9,13 @@ from typing import Annotated
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.output import console, error, table
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="A real Kubernetes control plane on this machine, for trying out and for tests: etcd, API server, "
+app = new_app(
+    "A real Kubernetes control plane on this machine, for trying out and for tests: etcd, API server, "
     "controller-manager and scheduler on loopback, without containers. Pods run once `levada agent start` has joined "
-    "the machine as a node. For containers use kind (https://kind.sigs.k8s.io), for production a real cluster.",
+    "the machine as a node. For containers use kind (https://kind.sigs.k8s.io), for production a real cluster."
 )
 
 Name = Annotated[str, typer.Option("--name", "-n", help="Which cluster; several can run side by side.")]

@@ -1,14 +1,12 @@
 """The cluster that a command talks to, its options, and looking up an object by the name that a person typed."""
 
-import asyncio
-import difflib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from levada.cli.output import Format, error
+from levada.cli.output import ExitCode, Format, error
 from levada.resources.kinds import Kind
 
 if TYPE_CHECKING:
@@ -38,6 +36,7 @@ class Target(NamedTuple):
 
 def run(work: Callable[["Client", str], Awaitable[T]], target: Target) -> T:
     """Do something with a client and the namespace that is meant."""
+    import asyncio
 
     async def with_client() -> T:
         from levada.kube import Client
@@ -66,11 +65,13 @@ async def find(client: "Client", kind: Kind, name: str, namespace: str, *, calle
 
 def not_found(name: str, namespace: str, names: list[str], *, called: str, listing: str) -> typer.Exit:
     """Say that there is no such object, with the closest names."""
+    import difflib
+
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     hint = (
         f"did you mean {' or '.join(close)}?" if close else f"`{listing}` lists what there is; -n chooses the namespace"
     )
-    return error(f"there is no {called} {name!r} in namespace {namespace!r}", hint)
+    return error(f"there is no {called} {name!r} in namespace {namespace!r}", hint, code=ExitCode.NOT_FOUND)
 
 
 def _listing(kind: Kind, namespace: str) -> str:

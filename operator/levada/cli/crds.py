@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.output import error
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.build import check_schedules, pairs_of, parameters_of
 from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, run
 from levada.cli.failures import prefect_hint
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from levada.flows import Flow
     from levada.kube import Client
 
-app = typer.Typer(add_completion=False, help="Put a flow on the cluster: Flow, Deployment and Schedules from its file.")
+app = new_app()
 Texts = list[str] | None
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from levada.cli import build
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import error, machine_text, now, print_list, warn
 from levada.cli.overrides import check_overrides, overrides_of
@@ -25,7 +26,7 @@ from levada.resources.phases import RunPhase
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build, apply, list and run deployments.")
+app = new_app("Build, apply, list and run deployments.")
 app.command()(build.build)
 app.command()(build.apply)
 

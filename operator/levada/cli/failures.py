@@ -4,7 +4,6 @@ Errors of the API server and of the network are a person's to mend; anything els
 """
 
 import sys
-import traceback
 from typing import Final
 
 HINTS: Final[dict[str, str]] = {
@@ -21,6 +20,12 @@ HINTS: Final[dict[str, str]] = {
     "KubeconfigError": "set KUBECONFIG or pass --kubeconfig FILE, or run `levada cluster up` and use its kubeconfig",
 }
 
+# What scripts tell apart; the numbers are those of output.ExitCode, which this module must not import.
+CODES: Final[dict[str, int]] = {
+    "NotFound": 3, "Forbidden": 4, "Unauthorized": 4, "KubeconfigError": 5, "ConnectionLost": 5, "TooOldError": 5,
+}  # fmt: skip
+NO_CLUSTER: Final = 5
+
 
 def prefect_hint(command: str, entrypoint: str) -> str:
     """What to do with a file that was written for Prefect."""
@@ -30,20 +35,23 @@ def prefect_hint(command: str, entrypoint: str) -> str:
 def report_failure(error: Exception) -> int:
     """Print the error for a person on standard error and return the exit code.
 
-    1: the cluster or the network said no. 70 (EX_SOFTWARE): a bug, with its traceback.
+    1: the cluster or the network said no. 3: there is no such object. 4: forbidden. 5: no usable cluster. 70 (EX_SOFTWARE): a bug,
+    with its traceback.
     """
     if getattr(error, "is_unknown_kind", False):
         sys.stderr.write(
             "error: this cluster does not know Levada's kinds, or not all of them\n"
             "hint:  `kubectl apply --server-side -f crds/` installs them; --context and --kubeconfig choose another cluster\n"
         )
-        return 1
+        return NO_CLUSTER
     names = [cls.__name__ for cls in type(error).__mro__]
     hint = next((HINTS[name] for name in names if name in HINTS), None)
     if hint is None and not {"ApiError", "UserError"} & set(names):
+        import traceback
+
         traceback.print_exception(error)
         return 70
     sys.stderr.write(f"error: {error}\n")
     if hint:
         sys.stderr.write(f"hint:  {hint}\n")
-    return 1
+    return next((CODES[name] for name in names if name in CODES), 1)

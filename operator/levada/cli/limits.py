@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import age, error, machine_text, now, print_list, table
 from levada.cli.queues import patch_or_create
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from levada.kube import Client
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, set and remove the limits that tasks share.")
+app = new_app("List, set and remove the limits that tasks share.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, as concurrency() is called with.")]
 

@@ -13,9 +13,12 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "backfill": ("levada.cli.backfill", "Run a deployment for ticks of the past."),
     "backfills": ("levada.cli.backfills", "See how far backfills are, pause, cancel and repeat them."),
     "cluster": ("levada.cli.cluster", "A real Kubernetes control plane on this machine, for trying out and for tests."),
+    "completion": ("levada.cli.completion", "Make TAB complete commands, options and names: bash, zsh, fish."),
     "crds": ("levada.cli.crds", "Write the custom resource definitions."),
     "deploy": ("levada.cli.deploy", "Put a flow on the cluster: Flow, Deployment and Schedules from its file."),
     "deployment": ("levada.cli.deployment", "Build, apply, list and run deployments."),
+    "doctor": ("levada.cli.doctor", "Check cluster, rights, operator, clocks and storage; each with a fix."),
+    "init": ("levada.cli.init", "Begin a project: a flow that runs as it is, and its deployment."),
     "limits": ("levada.cli.limits", "List, set and remove the limits that tasks share."),
     "operator": ("levada.cli.operator", "Run the operator, or print what it needs to be allowed."),
     "queues": ("levada.cli.queues", "List, pause and resume work queues, and set limits."),
@@ -76,6 +79,11 @@ def main() -> None:
         return
     if group == "--version":
         group = "version"
+    if group == "__complete":
+        from levada.cli.complete import answer
+
+        print(*answer(arguments[:-1], arguments[-1] if arguments else ""), sep="\n")
+        return
     if group not in GROUPS:
         sys.stderr.write(f"error: there is no command {group!r}\n{closest(group)}\n{usage()}\n")
         sys.exit(USAGE_ERROR)

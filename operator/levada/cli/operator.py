@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.output import error, warn
 
 if TYPE_CHECKING:
     from levada.kube.lease import LeaseTimes
     from levada.operator.settings import OperatorSettings
 
-app = typer.Typer(no_args_is_help=True, help="Run the operator, or print what it needs to be allowed.")
+app = new_app("Run the operator, or print what it needs to be allowed.")
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 NO_STORAGE: Final = "none"

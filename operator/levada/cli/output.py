@@ -5,17 +5,17 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import IO, Any, Final
+from enum import IntEnum, StrEnum
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import typer
-import yaml
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table
-from rich.text import Text
 
 from levada.resources.names import GROUP
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
 # Into a pipe or a file, lines are cut for nobody's screen.
 PIPE_WIDTH: Final = 160
@@ -41,14 +41,40 @@ PHASE_STYLES: Final[dict[str, str]] = {
 }
 
 
-def make_console(file: IO[str] | None = None, width: int | None = None) -> Console:
+class ExitCode(IntEnum):
+    """What a command ends with: scripts may rely on it."""
+
+    OK = 0
+    FAILED = 1  # the run did not complete, a check failed, or the cluster refused
+    USAGE = 2
+    NOT_FOUND = 3
+    FORBIDDEN = 4
+    NO_CLUSTER = 5  # no kubeconfig or context, no answer, too old, or without Levada's kinds
+    BUG = 70
+    INTERRUPTED = 130
+
+
+def make_console(file: IO[str] | None = None, width: int | None = None) -> "Console":
     """A console that takes text as it is: what users wrote may look like rich's markup."""
+    from rich.console import Console
+
     if width is None and file is None and not sys.stdout.isatty() and "COLUMNS" not in os.environ:
         width = PIPE_WIDTH
     return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
 
 
-console = make_console()
+class _LazyConsole:
+    """The console of standard output, made when something is first printed: rich takes its time to import."""
+
+    _made: "Console | None" = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self._made is None:
+            self._made = make_console()
+        return getattr(self._made, name)
+
+
+console: Any = _LazyConsole()
 
 
 class Format(StrEnum):
@@ -59,12 +85,12 @@ class Format(StrEnum):
     NAME = "name"
 
 
-def error(message: str, hint: str | None = None) -> typer.Exit:
-    """Say what went wrong and what to do; raise what this returns to end the command with exit code 1."""
+def error(message: str, hint: str | None = None, *, code: ExitCode = ExitCode.FAILED) -> typer.Exit:
+    """Say what went wrong and what to do; raise what this returns to end the command with the exit code."""
     typer.echo(f"error: {message}", err=True)
     if hint:
         typer.echo(f"hint:  {hint}", err=True)
-    return typer.Exit(1)
+    return typer.Exit(int(code))
 
 
 def warn(message: str) -> None:
@@ -77,24 +103,30 @@ def note(message: str) -> None:
     typer.echo(message, err=True)
 
 
-def table(*columns: str) -> Table:
+def table(*columns: str) -> "Table":
     """A table in kubectl's manner: a header, no lines."""
+    from rich.table import Table
+
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold", no_wrap=column in UNBROKEN)
     return made
 
 
-def print_list(made: Table) -> None:
+def print_list(made: "Table") -> None:
     """Print a list. Its words stay whole, as people copy them: on a narrow screen the terminal breaks the line, as it does kubectl's."""
+    from rich.measure import Measurement
+
     for column in made.columns:
         column.no_wrap = True
     needed = Measurement.get(console, console.options.update(max_width=WIDEST), made).maximum
     (console if needed <= console.width else make_console(width=needed)).print(made)
 
 
-def state_text(state: str) -> Text:
+def state_text(state: str) -> "Text":
     """A phase, or the state of a task, in its colour."""
+    from rich.text import Text
+
     return Text(state, style=PHASE_STYLES.get(state, ""))
 
 
@@ -106,6 +138,8 @@ def machine_text(found: dict[str, Any] | Sequence[dict[str, Any]], form: Format)
     body = found if isinstance(found, dict) else {"apiVersion": "v1", "kind": "List", "items": list(found)}
     if form is Format.JSON:
         return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
+    import yaml
+
     return yaml.safe_dump(body, sort_keys=False, allow_unicode=True, width=120)
 
 

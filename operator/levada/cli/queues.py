@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import age, machine_text, now, print_list, table, warn
 from levada.resources.kinds import DEPLOYMENTS, WORK_QUEUES
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
 
     from levada.kube import Client
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="List, pause and resume work queues, and set limits."
-)
+app = new_app("List, pause and resume work queues, and set limits.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work queue; it is made if there is none.")]
 Existing = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work queue.")]

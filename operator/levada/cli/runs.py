@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from levada.cli import rerun, runs_removal
+from levada.cli.app import new_app
 from levada.cli.archived import StorageOption
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, machine_text, now, print_list, time_text
@@ -15,9 +16,7 @@ from levada.resources.phases import RunPhase
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="List, show, watch, repeat, suspend and cancel flow runs."
-)
+app = new_app("List, show, watch, repeat, suspend and cancel flow runs.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run.")]
 app.command("rm")(runs_removal.remove)

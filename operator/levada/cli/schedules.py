@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import Format, console, error, machine_text, now, print_list
 from levada.resources.kinds import DEPLOYMENTS, SCHEDULES, WORK_QUEUES
@@ -15,7 +16,7 @@ from levada.resources.names import FIELD_MANAGER_CLI
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List, look ahead, pause and resume schedules.")
+app = new_app("List, look ahead, pause and resume schedules.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
 SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}

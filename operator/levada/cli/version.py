@@ -1,13 +1,20 @@
-"""`levada version`."""
+"""`levada version`. Standard library only: it answers at once."""
 
-import importlib.metadata
+import sys
+from typing import Final
 
-import typer
+HELP: Final = "Usage: levada version\n\n  Print the version of the installed distribution.\n"
+USAGE_ERROR: Final = 2
 
-app = typer.Typer()
 
+def main(arguments: list[str]) -> None:
+    """Print the version, or what the command does."""
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(HELP)
+    elif arguments:
+        sys.stderr.write(f"error: unexpected {' '.join(arguments)}\n{HELP}")
+        sys.exit(USAGE_ERROR)
+    else:
+        import importlib.metadata
 
-@app.command()
-def version() -> None:
-    """Print the version of the installed distribution."""
-    typer.echo(importlib.metadata.version("levada"))
+        sys.stdout.write(f"{importlib.metadata.version('levada')}\n")

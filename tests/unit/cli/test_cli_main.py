@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from levada.cli import failures, main
+from levada.cli.output import ExitCode
 from levada.kube.errors import NotFound
 
 
@@ -35,23 +36,9 @@ def test_an_unknown_command_is_a_usage_error():
     assert "there is no command 'frobnicate'" in shown.stderr
 
 
-def test_no_group_is_imported_for_another():
-    code = """
-import sys
-from levada.cli.main import main
-sys.argv = ["levada", "version"]
-try:
-    main()
-except SystemExit:
-    print(sorted({"kopf", "aiohttp", "kubernetes", "cryptography"} & set(sys.modules)))
-"""
-    done = subprocess.run([sys.executable, "-c", code], check=True, timeout=30, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-
-
 def test_what_a_person_can_mend_has_a_hint_and_no_traceback(capsys):
     error = NotFound(404, "NotFound", 'flowruns.levada.dev "x" not found')
-    assert failures.report_failure(error) == 1
+    assert failures.report_failure(error) == 3
     said = capsys.readouterr().err
     assert said.startswith("error: ")
     assert "hint:  " in said
@@ -61,3 +48,27 @@ def test_what_a_person_can_mend_has_a_hint_and_no_traceback(capsys):
 def test_a_bug_keeps_its_traceback(capsys):
     assert failures.report_failure(KeyError("oops")) == 70
     assert "KeyError: 'oops'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", failures.CODES)
+def test_the_codes_of_failures_are_those_that_are_documented(name):
+    assert failures.CODES[name] in set(ExitCode)
+    assert failures.NO_CLUSTER == ExitCode.NO_CLUSTER
+
+
+def test_what_small_commands_must_not_import():
+    code = """
+import sys
+from levada.cli.main import main
+sys.argv = ["levada", *sys.argv[1:]]
+try:
+    main()
+except SystemExit:
+    pass
+print(sorted({"aiohttp", "cryptography", "kopf", "pandas", "pydantic", "rich", "yaml", "asyncio"} & set(sys.modules)))
+"""
+    for arguments in (["version"], ["--help"], ["cluster", "--help"], ["queues", "--help"], ["schedules", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], check=True, timeout=30, capture_output=True, text=True
+        )
+        assert done.stdout.splitlines()[-1] == "[]", arguments
