@@ -100,7 +100,8 @@ def _choices(option: Any) -> list[str]:
     """The words that an option takes; typer keeps them in one of two places, by its version."""
     annotation = getattr(getattr(option, "type_descriptor", None), "annotation", None)
     if isinstance(annotation, EnumType):
-        return [str(each.value) for each in annotation]
+        members: list[Any] = list(annotation)
+        return [str(each.value) for each in members]
     found = getattr(getattr(option, "type", None), "choices", None) or ()
     return [str(getattr(each, "value", each)) for each in found]
 
