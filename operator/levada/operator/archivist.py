@@ -69,7 +69,6 @@ class Archivist:
             entries: dict[str, Entry] = await self._call(shelf, partial(_entries, shelf=shelf, runs=batch))
             self._c.metrics.archived.labels("runner").inc(len(entries))
             missing = [run for run in batch if run.uid not in entries]
-            self._c.metrics.archived.labels("runner").inc(len(entries))
             for run in missing:
                 entry = await self._complete(shelf, run)
                 if entry is not None:
@@ -98,14 +97,7 @@ class Archivist:
         if shelf in self._busy:
             raise StorageError(f"{shelf.url} has not answered yet; it is asked again later")
         self._busy.add(shelf)
-
-        def in_thread(storage: Storage) -> R:
-            try:
-                return work(storage)
-            finally:
-                self._busy.discard(shelf)
-
-        return await self._storages.call(shelf.url, in_thread)
+        return await self._storages.call(shelf.url, work, over=lambda: self._busy.discard(shelf))
 
     async def _complete(self, shelf: Shelf, run: Ended) -> Entry | None:
         """Write the record that a run's process did not come to write."""

@@ -23,8 +23,8 @@ class Storages:
         self._made: dict[str, Storage] = {}
         self._free = asyncio.Semaphore(MAX_THREADS)
 
-    async def call(self, url: str, work: Callable[[Storage], R]) -> R:
-        """Do something with a storage.
+    async def call(self, url: str, work: Callable[[Storage], R], over: Callable[[], None] = lambda: None) -> R:
+        """Do something with a storage. `over` is called once, when nothing of it is under way any more, however it came to that.
 
         Raises:
             StorageError: the storage cannot be reached, refuses, or does not answer in time. What it was asked for may still happen.
@@ -35,7 +35,10 @@ class Storages:
 
         def run() -> None:
             try:
-                result = work(self._storage(url))
+                try:
+                    result = work(self._storage(url))
+                finally:
+                    over()  # before the answer: who gets it may ask again at once
             except BaseException as error:  # noqa: BLE001 - whatever it is, the one who waits gets it
                 _tell(loop, answer.set_exception, answer, error)
             else:
@@ -43,14 +46,19 @@ class Storages:
             finally:
                 _call(loop, self._free.release)
 
+        begun = False
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._free.acquire()
                 threading.Thread(target=run, name="levada-storage", daemon=True).start()
+                begun = True
                 return await asyncio.shield(answer)
         except TimeoutError:
             answer.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise StorageError(f"{url} does not answer within {self._timeout_s:g} s; see whether it is up") from None
+        finally:
+            if not begun:  # other storages hold all threads
+                over()
 
     def _storage(self, url: str) -> Storage:
         if url not in self._made:

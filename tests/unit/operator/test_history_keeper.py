@@ -1,6 +1,8 @@
 """The operator's history over a cluster in memory and a storage that fails when told: nothing is deleted that is not in the index."""
 
+import asyncio
 import json
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +14,7 @@ from levada.decide.definition_views import schedule_view
 from levada.decide.definitions import History, Notification
 from levada.decide.tick_run import run_name
 from levada.decide.times import stamp
+from levada.exceptions import StorageError
 from levada.kube import Conflict, NotFound
 from levada.kube.client import Row
 from levada.operator import storages
@@ -256,8 +259,6 @@ async def test_who_has_no_storage(*, case, deployment, stays, controller, keeper
 
 
 async def test_a_storage_that_hangs_is_given_up_and_not_written_by_two(controller, cluster, monkeypatch, caplog):
-    import threading
-
     free = threading.Event()
 
     class Hanging(FailingStorage):
@@ -276,6 +277,50 @@ async def test_a_storage_that_hangs_is_given_up_and_not_written_by_two(controlle
     assert "has not answered yet" in controller.store.archive_troubles[Key("ns", "d")]
     assert cluster.deleted == []
     free.set()
+
+
+@pytest.mark.parametrize("how", ["it cannot be made", "other storages hold all threads"])
+async def test_a_storage_whose_work_never_began_is_asked_again(how, controller, cluster, monkeypatch):
+    """What never began is not under way: nobody waits for its end for ever."""
+    free, well, memory = threading.Event(), threading.Event(), FailingStorage()
+
+    def storage_of(url):
+        if url == URL and how == "it cannot be made" and not well.is_set():
+            raise StorageError("no such disk")
+        return memory
+
+    monkeypatch.setattr(storages, "storage_of", storage_of)
+    controller.settings = replace(controller.settings, history=HistorySettings(storage_timeout_s=0.2))
+    keeper = HistoryKeeper(controller)
+    deploy(controller, history=History(keep_successful=0))
+    cluster.add("r", 1)
+    calls = keeper._archivist._storages
+    holding = [
+        asyncio.ensure_future(calls.call("s3://other", lambda _: free.wait(20)))
+        for _ in range(storages.MAX_THREADS if how.startswith("other") else 0)
+    ]
+    await asyncio.sleep(0)
+    await keeper.sweep()
+    assert cluster.deleted == []
+    assert controller.store.archive_troubles[Key("ns", "d")] != ""
+    free.set()
+    well.set()
+    await asyncio.gather(*holding, return_exceptions=True)
+    await asyncio.sleep(0)
+    await keeper.sweep()
+    assert cluster.deleted == ["r"]
+    assert indexed(memory) == ["r"]
+
+
+async def test_who_wrote_a_record_is_counted_once(controller, keeper, cluster, storage):
+    deploy(controller)
+    cluster.add("own", 1)
+    cluster.add("dead", 2)
+    record = record_of(cluster.runs["own"], complete=True, written_by="runner", written_at="")
+    storage.write("runs/ns/own-own-uid-/record.json", json.dumps(record).encode())
+    await keeper.sweep()
+    counted = {by: controller.metrics.archived.labels(by)._value.get() for by in ("runner", "operator")}
+    assert counted == {"runner": 1, "operator": 1}
 
 
 def test_kinds_are_listed_as_a_table_of_finished_runs():
