@@ -59,6 +59,8 @@ Object = Mapping[str, Any]
 WORKERS: Final = 64
 # History lets a run that is still to be told of stay for so long: told from the cluster, it survives a restart of ours.
 STAYS_FOR: Final = timedelta(hours=1)
+# Until the first look at ends that nobody has seen has gone through.
+FIRST_LOOK_AGAIN_S: Final = 5.0
 _SECRET_WAIT_S: Final = 30.0
 _RECORD_TRIES: Final = 5
 _NOTHING: Final = Message("", "", {}, "check")
@@ -216,7 +218,10 @@ class Notifier:
                 log.info("looking for runs whose end has not been told: %s", error)
             except Exception:
                 log.exception("looking for runs whose end has not been told: unexpected; again in a while")
-            await asyncio.sleep(self._c.settings.relist_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
+            pause_s = self._c.settings.relist_s
+            if not self.looked_back:  # history waits for it, and lets no run go before
+                pause_s = min(FIRST_LOOK_AGAIN_S, pause_s)
+            await asyncio.sleep(pause_s * random.uniform(0.8, 1.2))  # noqa: S311 - jitter is no secret
 
     async def _look_back(self) -> None:
         for namespace, phase in self._places():

@@ -12,7 +12,8 @@ import pytest
 from levada.decide.definitions import Notification
 from levada.decide.times import stamp
 from levada.decide.views import run_view
-from levada.kube import Conflict
+from levada.kube import Conflict, ConnectionLost
+from levada.operator import notifications
 from levada.operator.controller import Controller, Work
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
@@ -109,6 +110,24 @@ async def test_each_phase_that_is_told_is_one_write_however_many_are_told(receiv
         assert it.cluster.client.writes == 2
         assert it.status()["notified"] is True
     assert len({got.delivery for got in receiver.got}) == 6
+
+
+async def test_a_first_look_back_that_fails_is_tried_again_soon(receiver, monkeypatch):
+    """History lets no run go before it has gone through: it must not wait for the next list of everything."""
+    monkeypatch.setattr(notifications, "FIRST_LOOK_AGAIN_S", 0.01)
+    async with world(hook(receiver)) as it:
+        notifier, real, failures = it.controller.notifier, it.cluster.client.pages, [ConnectionLost("away")] * 3
+
+        def pages(*arguments, **more):
+            if failures:
+                raise failures.pop()
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(it.cluster.client, "pages", pages)
+        looking = asyncio.create_task(notifier.look_back())
+        await it.until(lambda: notifier.looked_back)
+        looking.cancel()
+    assert not failures
 
 
 async def test_progress_is_no_news(receiver):
