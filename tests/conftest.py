@@ -4,6 +4,11 @@ import signal
 import sys
 
 import pytest
+from hypothesis import settings
+
+# No test is timed: on a crowded machine half a second says nothing.
+settings.register_profile("levada", deadline=None)
+settings.load_profile("levada")
 
 # A shell lets what it runs in the background (`make test &`, nohup) ignore SIGINT, and every child would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
