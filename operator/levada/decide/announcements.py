@@ -6,10 +6,11 @@ the Deployment as well; a success is not: ten thousand good runs must not fill i
 
 from dataclasses import dataclass
 
-from levada.decide.facts import RunFacts, RunView
+from levada.decide.facts import RunFacts, RunView, TaskPodView
 from levada.decide.plan import NORMAL, WARNING, EventSpec, clip
 from levada.resources.phases import RunPhase, is_terminal
 
+_TASK_POD_WORDS = {"Granted": "TaskPodGranted", "Ended": "TaskPodFailed", "Refused": "TaskPodRefused"}
 _FAILED = frozenset({RunPhase.FAILED, RunPhase.CRASHED, RunPhase.TIMED_OUT})
 
 
@@ -41,6 +42,39 @@ def announcements(before: RunView | None, after: RunView | None) -> Announcement
         words = clip(f"FlowRun {after.name}: {after.reason}: {after.message}")
         return Announcements(of_deployment=EventSpec(WARNING, reason, words, reason))
     return NOTHING_NEW
+
+
+def task_pod_news(before: RunView | None, after: RunView | None) -> tuple[TaskPodView, ...]:
+    """The pods of tasks about which the operator has decided something, or learnt their end, between the two."""
+    if before is None or after is None or before.uid != after.uid or before.task_pods == after.task_pods:
+        return ()
+    known = {(entry.attempt, entry.id): entry.state for entry in before.task_pods}
+    return tuple(
+        entry
+        for entry in after.task_pods
+        if entry.state in _TASK_POD_WORDS and known.get((entry.attempt, entry.id)) != entry.state
+    )
+
+
+def task_pod_outcome(entry: TaskPodView) -> str:
+    """granted, completed, failed or refused."""
+    if entry.state != "Ended":
+        return entry.state.lower()
+    return "completed" if entry.reason == "Completed" else "failed"
+
+
+def task_pod_event(run: RunView, entry: TaskPodView) -> EventSpec | None:
+    """What the run is told about a pod of a task; None: one that came to its end is no news."""
+    outcome = task_pod_outcome(entry)
+    if outcome == "completed":
+        return None
+    what = f"{entry.id} ({entry.holder or 'a task'})"
+    name = f"task-pod-{entry.attempt}-{entry.id}-{outcome}"
+    if outcome == "granted":
+        words = f"Job {run.name}-{entry.attempt}-{entry.id} is made for {what}."
+        return EventSpec(NORMAL, _TASK_POD_WORDS[entry.state], clip(words), name)
+    words = f"{what}: {entry.reason}: {entry.message}"
+    return EventSpec(WARNING, _TASK_POD_WORDS[entry.state], clip(words), name)
 
 
 def long_wait(facts: RunFacts, why: str) -> tuple[EventSpec | None, float | None]:

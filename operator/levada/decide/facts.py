@@ -49,6 +49,7 @@ class TaskPodView:
     holder: str = ""
     granted_at: datetime | None = None
     reason: str = ""
+    message: str = ""
     wanted: Mapping[str, Any] = field(default_factory=dict)  # image, resources, nodeSelector, tolerations
 
 

@@ -256,6 +256,7 @@ def _task_pods(entries: Any) -> tuple[TaskPodView, ...]:
             holder=entry.get("holder") or "",
             granted_at=parse(entry.get("grantedTime")),
             reason=entry.get("reason") or "",
+            message=entry.get("message") or "",
             wanted={field: entry[field] for field in TASK_POD_FIELDS if entry.get(field)},
         )
         for name, entry in (entries or EMPTY).items()

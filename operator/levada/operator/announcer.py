@@ -1,6 +1,6 @@
 """Tells of the news of runs by Events: a listener of the controller. What is worth telling, decide/announcements.py says."""
 
-from levada.decide.announcements import NOTHING_NEW, announcements
+from levada.decide.announcements import NOTHING_NEW, announcements, task_pod_event, task_pod_news
 from levada.decide.facts import RunView
 from levada.operator.events import About
 from levada.operator.herald import Herald
@@ -17,6 +17,7 @@ class Announcer:
 
     def on_news(self, before: RunView | None, after: RunView | None) -> None:
         """A run changed."""
+        self._tell_of_task_pods(before, after)
         news = announcements(before, after)
         if news is NOTHING_NEW or after is None:
             return
@@ -25,6 +26,13 @@ class Announcer:
         if news.of_deployment is not None and deployment is not None:
             about = About(DEPLOYMENTS, deployment.namespace, deployment.name, deployment.uid)
             self._herald.count(about, news.of_deployment)
+
+    def _tell_of_task_pods(self, before: RunView | None, after: RunView | None) -> None:
+        for entry in task_pod_news(before, after):
+            assert after is not None
+            event = task_pod_event(after, entry)
+            if event is not None:
+                self._herald.tell(about_run(after), (event,))
 
 
 def about_run(run: RunView) -> About:

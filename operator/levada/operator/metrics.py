@@ -76,6 +76,12 @@ class Metrics(MetricSet):
         self.tasks_ended = self.counter(
             "levada_tasks_ended_total", "Task runs of finished runs, by state.", *here, "state"
         )
+        self.task_pods = self.counter(
+            "levada_task_pods_total",
+            "Pods that tasks and Dask workers asked for; outcome: granted, refused, and of those that ended completed or failed.",
+            *here,
+            "outcome",
+        )
         self.task_retries = self.counter("levada_task_retries_total", "Tries of task runs beyond the first.", *here)
         self.cache_hits = self.counter(
             "levada_task_cache_hits_total", "Task runs that took their result from the cache.", *here

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from levada.decide.announcements import task_pod_news, task_pod_outcome
 from levada.decide.diagnosis import CATALOGUE
 from levada.decide.facts import JobView, PodView, RunView
 from levada.decide.stages import stages_of
@@ -48,6 +49,9 @@ class RunMetrics:
             return
         if before is not None and before.uid == after.uid:
             self._on_step(before, after)
+            for entry in task_pod_news(before, after):
+                here = self._metrics.deployment(after.namespace, after.deployment)
+                self._metrics.task_pods.labels(*here, task_pod_outcome(entry)).inc()
         if is_terminal(after.phase) and not self._is_old_news(before, after):
             self._counted[after.uid] = None
             if len(self._counted) > _KEPT:

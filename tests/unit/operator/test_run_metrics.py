@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from levada.decide.facts import RunEnd
+from levada.decide.facts import RunEnd, TaskPodView
+from levada.operator.announcer import Announcer
 from levada.operator.metrics import Metrics
 from levada.operator.metricset import Bound, markdown
 from levada.operator.run_metrics import RunMetrics
@@ -53,6 +55,21 @@ def test_the_end_of_a_run():
     assert fed.value("levada_tasks_ended_total", **HERE, state="Completed") == 4
     assert fed.value("levada_task_cache_hits_total", **HERE) == 1
     assert fed.value("levada_task_retries_total", **HERE) == 2
+
+
+def test_pods_of_tasks_are_counted_and_told():
+    fed, told = Fed(), []
+    herald = SimpleNamespace(tell=lambda about, specs: told.extend((about.name, spec.reason) for spec in specs))
+    announcer = Announcer(herald, fed.store)
+    before = RUNNING
+    for state, reason in (("Waiting", ""), ("Granted", ""), ("Granted", "ImagePull"), ("Ended", "OutOfMemory")):
+        after = replace(before, task_pods=(TaskPodView("t1", 1, state, T0, reason=reason),))
+        fed.feed(before, after)
+        announcer.on_news(before, after)
+        before = after
+    assert fed.value("levada_task_pods_total", **HERE, outcome="granted") == 1
+    assert fed.value("levada_task_pods_total", **HERE, outcome="failed") == 1
+    assert told == [("r", "TaskPodGranted"), ("r", "TaskPodFailed")]
 
 
 def test_an_end_counts_once_however_often_it_is_told():
