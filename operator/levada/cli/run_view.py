@@ -1,6 +1,7 @@
 """How a flow run looks on a terminal: pure functions from objects of the API to things that rich prints."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -113,6 +114,7 @@ def facts(run: Run, present: datetime) -> list[tuple[str, str]]:
         ("Duration", duration_text(run_seconds(status, present))),
         ("Stages", _stages(run)),
         ("Tasks", status.get("progress", "")),
+        ("Task pods", _task_pods(status.get("taskPods"))),
         ("Result", status.get("result", "")),
     ]
 
@@ -148,6 +150,22 @@ def _stages(run: Run) -> str:
         said.append(f"idle {duration_text(whole.idle_s)}")
     overhead = "" if whole.overhead_ratio is None else f"; overhead {whole.overhead_ratio:.0%}"
     return ", ".join(said) + overhead
+
+
+def _task_pods(entries: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """How many pods of tasks are in which state, and what one of them waits for or came to."""
+    found = (entries or {}).items()
+    counts = Counter(entry["state"].lower() for _, entry in found)
+    said = ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+    trouble = next(
+        (
+            f"{name} ({entry.get('holder') or 'a task'}): {entry.get('reason')}: {entry['message']}"
+            for name, entry in sorted(found)
+            if entry.get("message")
+        ),
+        "",
+    )
+    return "; ".join(part for part in (said, trouble) if part)
 
 
 def _counts(status: Mapping[str, Any]) -> str:

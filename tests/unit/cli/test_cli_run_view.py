@@ -9,7 +9,7 @@ import pytest
 
 from levada.cli.deployment_view import deployments_table
 from levada.cli.output import make_console
-from levada.cli.run_view import progress_line, run_page, runs_table, tasks_table
+from levada.cli.run_view import facts, progress_line, run_page, runs_table, tasks_table
 
 GOLDEN = Path(__file__).parent / "golden"
 NOW = datetime(2026, 3, 1, 12, 10, 0, tzinfo=UTC)
@@ -188,3 +188,14 @@ def test_tasks_stand_in_the_order_that_they_began():
 )
 def test_watching_says_on_one_line_what_matters(run, line):
     assert progress_line(run) == line
+
+
+def test_the_pods_of_tasks_are_counted_and_what_they_wait_for_is_told():
+    pods = {
+        "t1": {"state": "Granted", "holder": "train-0"},
+        "t2": {"state": "Granted", "holder": "train-1", "reason": "Unschedulable", "message": "No node has a GPU."},
+        "t3": {"state": "Waiting", "holder": "train-2"},
+    }
+    said = dict(facts(RUNNING | {"status": RUNNING["status"] | {"taskPods": pods}}, NOW))["Task pods"]
+    assert said == "2 granted, 1 waiting; t2 (train-1): Unschedulable: No node has a GPU."
+    assert dict(facts(RUNNING, NOW))["Task pods"] == ""
