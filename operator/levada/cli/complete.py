@@ -21,7 +21,7 @@ GLOBAL: Final = {"namespace": ("-n", "--namespace"), "context": ("--context",), 
 # What a positional argument of a group names, by the group and, where it differs, the verb. The agent's are nodes.
 KINDS: Final = {
     "runs": "FlowRun", "deployment": "Deployment", "schedules": "Schedule", "queues": "WorkQueue", "limits": "ConcurrencyLimit",
-    "backfills": "Backfill", "backfill": "Deployment", "agent": "Node",
+    "backfills": "Backfill", "backfill": "Deployment", "agent": "Node", "blocks": "Block",
 }  # fmt: skip
 OF_FILES: Final = frozenset({"run", "deploy", "build", "apply"})
 OF_OPTIONS: Final = {"--deployment": "Deployment", "--schedule": "Schedule", "--work-queue": "WorkQueue", "--queue": "WorkQueue"}  # fmt: skip
