@@ -1,0 +1,53 @@
+import { KeyRound } from "lucide-react";
+import { type FormEvent, useState } from "react";
+import type { Session } from "@/api/types";
+import { Logo } from "@/components/Logo";
+import { CodeView } from "@/components/CodeView";
+import { Banner } from "@/components/states";
+import styles from "./SignIn.module.css";
+
+const COMMAND = "kubectl create token SERVICEACCOUNT --namespace NAMESPACE --duration 8h";
+
+/** Asks for a bearer token: everything is then read and written with its rights. */
+export function SignIn({ session, refused, onToken }: { session: Session; refused: boolean; onToken: (token: string) => void }) {
+  const [token, setText] = useState("");
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (token.trim()) onToken(token.trim());
+  };
+  return (
+    <main className={styles.page}>
+      <form className={styles.form} onSubmit={submit}>
+        <div className="row">
+          <Logo />
+          <strong>Levada</strong>
+          <span className="muted">{session.cluster}</span>
+        </div>
+        <h1>Sign in with a token</h1>
+        <p className="muted">What you see and do here is what this token's Kubernetes rights allow. It stays in this tab.</p>
+        {refused && (
+          <Banner tone="red" title="The token was refused">
+            It is wrong, or has run out. Make a new one with the command below.
+          </Banner>
+        )}
+        <label className="stack-s">
+          <span className="hidden-visually">Bearer token</span>
+          <input
+            className="input mono"
+            type="password"
+            autoComplete="off"
+            spellCheck={false}
+            placeholder="eyJhbGciOi…"
+            value={token}
+            onChange={(event) => setText(event.target.value)}
+          />
+        </label>
+        <button className="btn primary" type="submit" disabled={!token.trim()}>
+          <KeyRound size={14} aria-hidden /> Sign in
+        </button>
+        <p className="muted">Where from:</p>
+        <CodeView text={COMMAND} />
+      </form>
+    </main>
+  );
+}
