@@ -1,0 +1,92 @@
+import { Ban, Ellipsis, RotateCcw, Trash2 } from "lucide-react";
+import { useState } from "react";
+import { useNavigate } from "react-router";
+import { api } from "@/api/client";
+import type { Action, Created, Done, RunDetail } from "@/api/types";
+import { ConfirmDialog } from "@/components/Dialog";
+import { Menu, MenuItem } from "@/components/Menu";
+import { toastDone } from "@/components/toasts";
+import { runPath } from "@/lib/namespace";
+import { isTerminal } from "@/lib/phases";
+import { RerunDialog } from "./RerunDialog";
+
+type Asking = "cancel" | "retry" | "rerun" | "delete" | null;
+
+/** The same order sent twice makes one run. */
+export function requestId(): string {
+  return crypto.randomUUID();
+}
+
+/** What can be done with the run now. What cannot says why when pointed at. */
+export function RunActions({ run }: { run: RunDetail }) {
+  const [asking, setAsking] = useState<Asking>(null);
+  const [order, setOrder] = useState(requestId);
+  const navigate = useNavigate();
+  const path = `/runs/${run.run.namespace}/${run.run.name}`;
+  const ask = (what: Asking) => {
+    setOrder(requestId());
+    setAsking(what);
+  };
+  const close = (open: boolean) => !open && setAsking(null);
+  const opened = (created: Created) => {
+    toastDone(created.message, (created.warnings ?? []).join(" "));
+    void navigate(runPath(created.ref.namespace, created.ref.name));
+  };
+  const post = async (verb: string) => toastDone((await api<Done>(`${path}/${verb}`, { method: "POST" })).message);
+  const retry = async () => opened(await api<Created>(`${path}/retry`, { method: "POST", body: { requestId: order } }));
+  const remove = async () => {
+    toastDone((await api<Done>(path, { method: "DELETE" })).message);
+    void navigate("/runs");
+  };
+  const may = (name: string) => (run.actions ?? []).find((action) => action.name === name);
+  const over = isTerminal(run.run.phase);
+  return (
+    <>
+      {over ? (
+        <ActionButton action={may("retry")} onClick={() => ask("retry")}>
+          <RotateCcw size={14} aria-hidden /> Retry
+        </ActionButton>
+      ) : (
+        <ActionButton action={may("cancel")} onClick={() => ask("cancel")}>
+          <Ban size={14} aria-hidden /> Cancel
+        </ActionButton>
+      )}
+      <ActionButton action={may("rerun")} onClick={() => ask("rerun")}>
+        Rerun with…
+      </ActionButton>
+      <Menu
+        align="end"
+        trigger={
+          <button type="button" className="btn icon" aria-label="More">
+            <Ellipsis size={14} aria-hidden />
+          </button>
+        }
+      >
+        {(["suspend", "resume"] as const).map((name) => may(name)?.allowed && <MenuItem key={name} onClick={() => void post(name)}>{name === "suspend" ? "Suspend" : "Resume"}</MenuItem>)}
+        <MenuItem disabled={!may("delete")?.allowed} onClick={() => ask("delete")}>
+          <Trash2 size={14} aria-hidden /> Delete
+        </MenuItem>
+      </Menu>
+      <ConfirmDialog open={asking === "cancel"} onOpenChange={close} title="Cancel this run?" action="Cancel the run" danger onConfirm={() => post("cancel")}>
+        Its pod gets a signal to end. This cannot be taken back.
+      </ConfirmDialog>
+      <ConfirmDialog open={asking === "retry"} onOpenChange={close} title="Retry from the failed tasks?" action="Retry" onConfirm={retry}>
+        A new run repeats this one with the same parameters. {run.taskCounts?.persisted ?? 0} of {run.taskCounts?.total ?? 0} task runs have a stored result and are not run
+        again.
+      </ConfirmDialog>
+      <ConfirmDialog open={asking === "delete"} onOpenChange={close} title="Delete this run?" action="Delete" danger onConfirm={remove}>
+        The FlowRun leaves the cluster, with its Jobs and pods. What was archived stays in the archive.
+      </ConfirmDialog>
+      <RerunDialog open={asking === "rerun"} onOpenChange={close} run={run} order={order} onCreated={opened} />
+    </>
+  );
+}
+
+function ActionButton({ action, onClick, children }: { action: Action | undefined; onClick: () => void; children: React.ReactNode }) {
+  const allowed = action?.allowed ?? false;
+  return (
+    <button type="button" className="btn" aria-disabled={!allowed} title={allowed ? undefined : action?.reason || "Not now"} onClick={() => allowed && onClick()}>
+      {children}
+    </button>
+  );
+}
