@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
-import { licences } from "./licences";
+import { licences } from "./licences.ts";
 
 /** `npm run dev` shows the pages of a dashboard that runs elsewhere: LEVADA_DASHBOARD=http://127.0.0.1:8080. */
 const server = process.env.LEVADA_DASHBOARD ?? "http://127.0.0.1:8080";

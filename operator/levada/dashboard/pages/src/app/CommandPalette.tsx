@@ -120,7 +120,13 @@ function useItems(q: string): Item[] {
   const defined = (deployments.data?.items ?? [])
     .filter((row) => q && has(`${row.name} ${row.namespace} ${row.flow}`))
     .slice(0, 8)
-    .map((row) => ({ id: `d/${row.namespace}/${row.name}`, label: row.name, hint: row.namespace, icon: Box, path: deploymentPath(row.namespace, row.name) }));
+    .map((row) => ({
+      id: `d/${row.namespace}/${row.name}`,
+      label: row.name,
+      hint: row.namespace,
+      icon: Box,
+      path: deploymentPath(row.namespace, row.name),
+    }));
   const found = (q ? (runs.data?.items ?? []) : []).map((row) => ({
     id: `r/${row.namespace}/${row.name}`,
     label: row.name,

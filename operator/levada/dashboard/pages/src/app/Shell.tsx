@@ -1,5 +1,15 @@
 import { Dialog } from "@base-ui/react/dialog";
-import { Activity, ChevronsUpDown, LayoutDashboard, LogOut, Menu as MenuIcon, Moon, Search, Sun, SunMoon } from "lucide-react";
+import {
+  Activity,
+  ChevronsUpDown,
+  LayoutDashboard,
+  LogOut,
+  Menu as MenuIcon,
+  Moon,
+  Search,
+  Sun,
+  SunMoon,
+} from "lucide-react";
 import { useEffect, useState } from "react";
 import { NavLink, Outlet, useLocation, useSearchParams } from "react-router";
 import { hasToken, setToken } from "@/api/client";
@@ -95,7 +105,12 @@ function Side({ onSearch }: { onSearch: () => void }) {
       </button>
       <nav aria-label="Pages" className={styles.nav}>
         {NAVIGATION.map(({ label, path, icon: Icon }) => (
-          <NavLink key={path} to={withNamespace(path, params)} end={path === "/"} className={({ isActive }) => `${styles.link} ${isActive ? styles.here : ""}`}>
+          <NavLink
+            key={path}
+            to={withNamespace(path, params)}
+            end={path === "/"}
+            className={({ isActive }) => `${styles.link} ${isActive ? styles.here : ""}`}
+          >
             <Icon size={15} aria-hidden />
             {label}
           </NavLink>
@@ -160,7 +175,15 @@ function ThemeSwitch() {
         </button>
       }
     >
-      <MenuChoice value={theme} options={[["system", "As the system"], ["light", "Light"], ["dark", "Dark"]]} onChange={(value) => setTheme(value as Theme)} />
+      <MenuChoice
+        value={theme}
+        options={[
+          ["system", "As the system"],
+          ["light", "Light"],
+          ["dark", "Dark"],
+        ]}
+        onChange={(value) => setTheme(value as Theme)}
+      />
     </Menu>
   );
 }

@@ -1,15 +1,23 @@
 import { KeyRound } from "lucide-react";
 import { type FormEvent, useState } from "react";
 import type { Session } from "@/api/types";
-import { Logo } from "@/components/Logo";
 import { CodeView } from "@/components/CodeView";
+import { Logo } from "@/components/Logo";
 import { Banner } from "@/components/states";
 import styles from "./SignIn.module.css";
 
 const COMMAND = "kubectl create token SERVICEACCOUNT --namespace NAMESPACE --duration 8h";
 
 /** Asks for a bearer token: everything is then read and written with its rights. */
-export function SignIn({ session, refused, onToken }: { session: Session; refused: boolean; onToken: (token: string) => void }) {
+export function SignIn({
+  session,
+  refused,
+  onToken,
+}: {
+  session: Session;
+  refused: boolean;
+  onToken: (token: string) => void;
+}) {
   const [token, setText] = useState("");
   const submit = (event: FormEvent) => {
     event.preventDefault();
@@ -24,7 +32,9 @@ export function SignIn({ session, refused, onToken }: { session: Session; refuse
           <span className="muted">{session.cluster}</span>
         </div>
         <h1>Sign in with a token</h1>
-        <p className="muted">What you see and do here is what this token's Kubernetes rights allow. It stays in this tab.</p>
+        <p className="muted">
+          What you see and do here is what this token's Kubernetes rights allow. It stays in this tab.
+        </p>
         {refused && (
           <Banner tone="red" title="The token was refused">
             It is wrong, or has run out. Make a new one with the command below.

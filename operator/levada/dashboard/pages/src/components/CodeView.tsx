@@ -1,7 +1,8 @@
 import { Check, Copy } from "lucide-react";
 import { type ReactNode, useMemo, useState } from "react";
 
-const TOKEN = /("(?:[^"\\]|\\.)*")(\s*:)?|(^[ \t-]*[\w./-]+:(?=\s|$))|\b(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|true|false|null)\b/gim;
+const TOKEN =
+  /("(?:[^"\\]|\\.)*")(\s*:)?|(^[ \t-]*[\w./-]+:(?=\s|$))|\b(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|true|false|null)\b/gim;
 const MAX_COLOURED_CHARS = 100_000;
 
 /** JSON or YAML with quiet colours; long texts stay plain, so that they stay fast. */
@@ -37,7 +38,12 @@ export function CodeView({ text, label = "Code", colour = false }: { text: strin
       <pre tabIndex={0} role="region" aria-label={label}>
         {body}
       </pre>
-      <button type="button" className="btn ghost icon small copy" onClick={copy} aria-label={copied ? "Copied" : "Copy"}>
+      <button
+        type="button"
+        className="btn ghost icon small copy"
+        onClick={copy}
+        aria-label={copied ? "Copied" : "Copy"}
+      >
         {copied ? <Check size={13} aria-hidden /> : <Copy size={13} aria-hidden />}
       </button>
     </div>

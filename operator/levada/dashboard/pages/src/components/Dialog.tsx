@@ -1,6 +1,6 @@
 import { Dialog as Base } from "@base-ui/react/dialog";
 import { type ReactNode, useState } from "react";
-import { wordsOf, Banner } from "./states";
+import { Banner, wordsOf } from "./states";
 
 interface Props {
   open: boolean;
@@ -32,7 +32,15 @@ interface ConfirmProps extends Omit<Props, "wide"> {
 }
 
 /** Asks before something is done. Stays open with the reason when it was refused. */
-export function ConfirmDialog({ open, onOpenChange, title, children, action, danger = false, onConfirm }: ConfirmProps) {
+export function ConfirmDialog({
+  open,
+  onOpenChange,
+  title,
+  children,
+  action,
+  danger = false,
+  onConfirm,
+}: ConfirmProps) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
   const confirm = async () => {

@@ -3,7 +3,15 @@ import { Check } from "lucide-react";
 import type { ReactElement, ReactNode } from "react";
 
 /** A button with a menu under it. */
-export function Menu({ trigger, children, align = "start" }: { trigger: ReactElement; children: ReactNode; align?: "start" | "end" }) {
+export function Menu({
+  trigger,
+  children,
+  align = "start",
+}: {
+  trigger: ReactElement;
+  children: ReactNode;
+  align?: "start" | "end";
+}) {
   return (
     <Base.Root>
       <Base.Trigger render={trigger} />
@@ -16,7 +24,15 @@ export function Menu({ trigger, children, align = "start" }: { trigger: ReactEle
   );
 }
 
-export function MenuItem({ onClick, disabled, children }: { onClick: () => void; disabled?: boolean; children: ReactNode }) {
+export function MenuItem({
+  onClick,
+  disabled,
+  children,
+}: {
+  onClick: () => void;
+  disabled?: boolean;
+  children: ReactNode;
+}) {
   return (
     <Base.Item className="popup-item" onClick={onClick} disabled={disabled}>
       {children}
@@ -25,7 +41,15 @@ export function MenuItem({ onClick, disabled, children }: { onClick: () => void;
 }
 
 /** An item that is on or off; the menu stays open. */
-export function MenuCheck({ checked, onChange, children }: { checked: boolean; onChange: (checked: boolean) => void; children: ReactNode }) {
+export function MenuCheck({
+  checked,
+  onChange,
+  children,
+}: {
+  checked: boolean;
+  onChange: (checked: boolean) => void;
+  children: ReactNode;
+}) {
   return (
     <Base.CheckboxItem className="popup-item" checked={checked} onCheckedChange={onChange}>
       <span style={{ width: 14, display: "inline-flex" }}>{checked && <Check size={14} aria-hidden />}</span>
@@ -35,7 +59,15 @@ export function MenuCheck({ checked, onChange, children }: { checked: boolean; o
 }
 
 /** One of several. */
-export function MenuChoice({ value, options, onChange }: { value: string; options: readonly (readonly [string, ReactNode])[]; onChange: (value: string) => void }) {
+export function MenuChoice({
+  value,
+  options,
+  onChange,
+}: {
+  value: string;
+  options: readonly (readonly [string, ReactNode])[];
+  onChange: (value: string) => void;
+}) {
   return (
     <Base.RadioGroup value={value} onValueChange={onChange}>
       {options.map(([key, label]) => (

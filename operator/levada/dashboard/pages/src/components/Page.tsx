@@ -2,7 +2,21 @@ import { type ReactNode, useEffect } from "react";
 import styles from "./Page.module.css";
 
 /** A page: its title (also the tab's), what can be done, and its content. */
-export function Page({ title, name, lead, actions, children, fill = false }: { title: ReactNode; name?: string; lead?: ReactNode; actions?: ReactNode; children: ReactNode; fill?: boolean }) {
+export function Page({
+  title,
+  name,
+  lead,
+  actions,
+  children,
+  fill = false,
+}: {
+  title: ReactNode;
+  name?: string;
+  lead?: ReactNode;
+  actions?: ReactNode;
+  children: ReactNode;
+  fill?: boolean;
+}) {
   const tab = name ?? (typeof title === "string" ? title : "");
   useEffect(() => {
     document.title = tab ? `${tab} · Levada` : "Levada";

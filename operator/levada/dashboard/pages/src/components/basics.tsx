@@ -68,7 +68,19 @@ function Elapsed({ since }: { since: string }) {
   return <span>{formatDuration(Math.max(0, Math.floor((now - Date.parse(since)) / 1000)))}</span>;
 }
 
-export function Card({ title, count, actions, children, flush = false }: { title: ReactNode; count?: ReactNode; actions?: ReactNode; children: ReactNode; flush?: boolean }) {
+export function Card({
+  title,
+  count,
+  actions,
+  children,
+  flush = false,
+}: {
+  title: ReactNode;
+  count?: ReactNode;
+  actions?: ReactNode;
+  children: ReactNode;
+  flush?: boolean;
+}) {
   return (
     <section className="card">
       <header>

@@ -10,14 +10,27 @@ export function Bars({ bars, label, height = 72 }: { bars: readonly Bar[]; label
   const most = Math.max(1, ...bars.map((bar) => bar.parts.reduce((sum, part) => sum + part.value, 0)));
   const step = 100 / Math.max(1, bars.length);
   return (
-    <svg width="100%" height={height} viewBox={`0 0 100 ${height}`} preserveAspectRatio="none" role="img" aria-label={label}>
+    <svg
+      width="100%"
+      height={height}
+      viewBox={`0 0 100 ${height}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label={label}
+    >
       {bars.map((bar, index) => {
         let top = height - 1;
         return (
           <g key={bar.label}>
             <title>{bar.label}</title>
             <rect x={index * step} y={0} width={step} height={height} fill="transparent" />
-            <rect x={index * step + step * 0.12} y={height - 1} width={step * 0.76} height={1} fill="var(--border-strong)" />
+            <rect
+              x={index * step + step * 0.12}
+              y={height - 1}
+              width={step * 0.76}
+              height={1}
+              fill="var(--border-strong)"
+            />
             {bar.parts.map((part) => {
               const size = (part.value / most) * (height - 4);
               top -= size;
@@ -41,10 +54,27 @@ export function Bars({ bars, label, height = 72 }: { bars: readonly Bar[]; label
 }
 
 /** A line over time; gaps where there is no value. */
-export function Sparkline({ lines, label, height = 72, max }: { lines: readonly { values: readonly (number | null)[]; tone: Tone; dashed?: boolean }[]; label: string; height?: number; max?: number }) {
+export function Sparkline({
+  lines,
+  label,
+  height = 72,
+  max,
+}: {
+  lines: readonly { values: readonly (number | null)[]; tone: Tone; dashed?: boolean }[];
+  label: string;
+  height?: number;
+  max?: number;
+}) {
   const top = max ?? Math.max(1e-9, ...lines.flatMap((line) => line.values.map((value) => value ?? 0)));
   return (
-    <svg width="100%" height={height} viewBox={`0 0 100 ${height}`} preserveAspectRatio="none" role="img" aria-label={label}>
+    <svg
+      width="100%"
+      height={height}
+      viewBox={`0 0 100 ${height}`}
+      preserveAspectRatio="none"
+      role="img"
+      aria-label={label}
+    >
       <line x1="0" x2="100" y1={height - 1} y2={height - 1} stroke="var(--border)" vectorEffect="non-scaling-stroke" />
       {lines.map((line) => (
         <path
@@ -85,7 +115,14 @@ export function pathOf(values: readonly (number | null)[], max: number, height: 
 /** How much of a whole: a thin bar. */
 export function Meter({ ratio, tone, label }: { ratio: number; tone: Tone; label: string }) {
   return (
-    <span className={`meter tone-${tone}`} role="meter" aria-label={label} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.round(ratio * 100)}>
+    <span
+      className={`meter tone-${tone}`}
+      role="meter"
+      aria-label={label}
+      aria-valuemin={0}
+      aria-valuemax={100}
+      aria-valuenow={Math.round(ratio * 100)}
+    >
       <span style={{ width: `${Math.min(100, Math.max(0, ratio * 100))}%` }} />
     </span>
   );

@@ -5,7 +5,15 @@ import { ApiError } from "@/api/client";
 import type { Tone } from "@/lib/phases";
 
 /** Nothing to show: says why, and what would change that. */
-export function EmptyState({ icon: Icon = Info, title, children }: { icon?: LucideIcon; title: string; children?: ReactNode }) {
+export function EmptyState({
+  icon: Icon = Info,
+  title,
+  children,
+}: {
+  icon?: LucideIcon;
+  title: string;
+  children?: ReactNode;
+}) {
   return (
     <div className="state">
       <Icon size={22} aria-hidden />
@@ -21,7 +29,14 @@ export function ErrorState({ error, title, onRetry }: { error: unknown; title?: 
   return (
     <div className="state" role="alert">
       <CircleAlert size={22} aria-hidden />
-      <h3>{title ?? (reason === "Forbidden" ? "You may not see this" : reason === "NotFound" ? "Not found" : "This could not be loaded")}</h3>
+      <h3>
+        {title ??
+          (reason === "Forbidden"
+            ? "You may not see this"
+            : reason === "NotFound"
+              ? "Not found"
+              : "This could not be loaded")}
+      </h3>
       <p>{message}</p>
       {fix && <p>{fix}</p>}
       {onRetry && (
@@ -68,7 +83,15 @@ export function LoadingRows({ rows = 6 }: { rows?: number }) {
 }
 
 /** Shows a query in each of its states. An error while there is data keeps the data, under a banner. */
-export function QueryView<T>({ query, loading, children }: { query: UseQueryResult<T>; loading?: ReactNode; children: (data: T) => ReactNode }) {
+export function QueryView<T>({
+  query,
+  loading,
+  children,
+}: {
+  query: UseQueryResult<T>;
+  loading?: ReactNode;
+  children: (data: T) => ReactNode;
+}) {
   if (query.data === undefined) {
     if (query.error) return <ErrorState error={query.error} onRetry={() => query.refetch()} />;
     return loading ?? <LoadingRows />;

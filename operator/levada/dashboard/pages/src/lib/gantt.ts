@@ -36,12 +36,32 @@ export function lanes(tasks: readonly TaskItem[], now: number): { rows: Lane[]; 
 function triesOf(task: TaskItem, now: number) {
   const known = task.tries ?? [];
   const tries =
-    known.length > 0 ? known : [{ runAttempt: 0, number: task.attempt ?? 1, state: task.state, startTime: task.startTime, endTime: task.endTime, message: task.message }];
+    known.length > 0
+      ? known
+      : [
+          {
+            runAttempt: 0,
+            number: task.attempt ?? 1,
+            state: task.state,
+            startTime: task.startTime,
+            endTime: task.endTime,
+            message: task.message,
+          },
+        ];
   return tries.flatMap((one) => {
     if (!one.startTime) return [];
     const from = Date.parse(one.startTime);
     const to = one.endTime ? Date.parse(one.endTime) : one.state === "Running" ? now : from;
-    return [{ key: `${one.runAttempt}/${one.number}`, state: one.state as string, number: one.number, message: one.message ?? "", from, to: Math.max(from, to) }];
+    return [
+      {
+        key: `${one.runAttempt}/${one.number}`,
+        state: one.state as string,
+        number: one.number,
+        message: one.message ?? "",
+        from,
+        to: Math.max(from, to),
+      },
+    ];
   });
 }
 

@@ -12,7 +12,10 @@ export function tableOf(data: unknown): Table | undefined {
     }
     if (data.every((row) => row !== null && typeof row === "object" && !Array.isArray(row))) {
       const columns = [...new Set(data.flatMap((row) => Object.keys(row)))];
-      return { columns, rows: data.map((row) => columns.map((column) => (row as Record<string, unknown>)[column] ?? "")) };
+      return {
+        columns,
+        rows: data.map((row) => columns.map((column) => (row as Record<string, unknown>)[column] ?? "")),
+      };
     }
     return undefined;
   }

@@ -47,7 +47,11 @@ function Content({ data }: { data: Overview }) {
   return (
     <div className="stack">
       {(data.problems ?? []).map((problem) => (
-        <Banner key={problem.reason + problem.message} tone={problem.severity === "warning" ? "orange" : "red"} title={problem.message}>
+        <Banner
+          key={problem.reason + problem.message}
+          tone={problem.severity === "warning" ? "orange" : "red"}
+          title={problem.message}
+        >
           {problem.fix}
         </Banner>
       ))}
@@ -80,8 +84,18 @@ function Numbers({ data }: { data: Overview }) {
   const change = now != null && before != null ? Math.round((now - before) * 1000) / 10 : null;
   return (
     <div className={styles.numbers}>
-      <Figure label="Running" value={String(counts.running ?? 0)} to="/runs?phase=Running&phase=Retrying" note={`${counts.retrying ?? 0} retrying`} />
-      <Figure label="Waiting" value={String(waiting)} to="/runs?phase=Queued&phase=Pending&phase=Scheduled" note={`${counts.queued ?? 0} for a slot`} />
+      <Figure
+        label="Running"
+        value={String(counts.running ?? 0)}
+        to="/runs?phase=Running&phase=Retrying"
+        note={`${counts.retrying ?? 0} retrying`}
+      />
+      <Figure
+        label="Waiting"
+        value={String(waiting)}
+        to="/runs?phase=Queued&phase=Pending&phase=Scheduled"
+        note={`${counts.queued ?? 0} for a slot`}
+      />
       <Figure
         label="Failed in 24 h"
         value={String(data.failuresTotal)}
@@ -99,7 +113,19 @@ function Numbers({ data }: { data: Overview }) {
   );
 }
 
-function Figure({ label, value, note, to, tone }: { label: string; value: string; note: string; to: string; tone?: "red" }) {
+function Figure({
+  label,
+  value,
+  note,
+  to,
+  tone,
+}: {
+  label: string;
+  value: string;
+  note: string;
+  to: string;
+  tone?: "red";
+}) {
   return (
     <Link to={to} className={`card ${styles.number} ${tone ? `tone-${tone}` : ""}`}>
       <span className="muted">{label}</span>
@@ -118,7 +144,11 @@ function Failures({ items, total }: { items: FailureReason[]; total: number }) {
         <ul className={styles.list}>
           {items.slice(0, 12).map((item) => (
             <li key={`${item.namespace}/${item.deployment}/${item.reason}`} className={styles.failure}>
-              <Link className={styles.cover} to={runPath(item.namespace, item.newest.name)} aria-label={`See why ${item.newest.name} failed`} />
+              <Link
+                className={styles.cover}
+                to={runPath(item.namespace, item.newest.name)}
+                aria-label={`See why ${item.newest.name} failed`}
+              />
               <div className="row">
                 <StatePill phase={item.newest.phase} plain />
                 <strong className="truncate">{item.deployment}</strong>
@@ -141,7 +171,18 @@ function Failures({ items, total }: { items: FailureReason[]; total: number }) {
 
 function Running({ rows, total }: { rows: RunRow[]; total: number }) {
   return (
-    <Card title="Now" count={total || undefined} actions={total > 12 && <Link className="link" to="/runs?phase=Running">All</Link>} flush>
+    <Card
+      title="Now"
+      count={total || undefined}
+      actions={
+        total > 12 && (
+          <Link className="link" to="/runs?phase=Running">
+            All
+          </Link>
+        )
+      }
+      flush
+    >
       {rows.length === 0 ? (
         <EmptyState icon={Waves} title="No run is under way" />
       ) : (
@@ -155,7 +196,11 @@ function Running({ rows, total }: { rows: RunRow[]; total: number }) {
                 <span className="grow" />
                 {(row.tasksTotal ?? 0) > 0 && (
                   <>
-                    <Meter ratio={(row.tasksDone ?? 0) / (row.tasksTotal || 1)} tone="blue" label={`Tasks of ${row.name}`} />
+                    <Meter
+                      ratio={(row.tasksDone ?? 0) / (row.tasksTotal || 1)}
+                      tone="blue"
+                      label={`Tasks of ${row.name}`}
+                    />
                     <span className="muted">{row.progress}</span>
                   </>
                 )}

@@ -33,7 +33,18 @@ export function Trends({ data }: { data: Overview }) {
   );
   return (
     <div className={styles.trends}>
-      <Card title="Runs" count={<Legend items={[["green", "completed"], ["red", "failed"], ["grey", "other"]]} />}>
+      <Card
+        title="Runs"
+        count={
+          <Legend
+            items={[
+              ["green", "completed"],
+              ["red", "failed"],
+              ["grey", "other"],
+            ]}
+          />
+        }
+      >
         <Bars bars={bars} label="Runs that ended, over time" />
         {axis}
       </Card>
@@ -43,7 +54,11 @@ export function Trends({ data }: { data: Overview }) {
       </Card>
       <Card
         title="Duration"
-        count={latest.p50 == null || latest.p95 == null ? undefined : `median ${formatDuration(latest.p50)}, 95 % ${formatDuration(latest.p95)}`}
+        count={
+          latest.p50 == null || latest.p95 == null
+            ? undefined
+            : `median ${formatDuration(latest.p50)}, 95 % ${formatDuration(latest.p95)}`
+        }
       >
         <Sparkline
           lines={[

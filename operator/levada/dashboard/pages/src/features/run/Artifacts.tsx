@@ -2,8 +2,8 @@ import { ExternalLink, Shapes } from "lucide-react";
 import { lazy, Suspense } from "react";
 import type { ArtifactItem, RunDetail } from "@/api/types";
 import { Card, RelativeTime } from "@/components/basics";
-import { Meter } from "@/components/charts";
 import { CodeView, JsonView } from "@/components/CodeView";
+import { Meter } from "@/components/charts";
 import { EmptyState, Skeleton } from "@/components/states";
 import { tableOf } from "@/lib/tables";
 import styles from "./Run.module.css";
@@ -21,7 +21,16 @@ export function Artifacts({ items }: { items: readonly ArtifactItem[] }) {
     );
   }
   return items.map((item) => (
-    <Card key={item.id} title={item.key ?? item.type} count={item.description} actions={<span className="muted"><RelativeTime time={item.updatedTime ?? item.createdTime} /></span>}>
+    <Card
+      key={item.id}
+      title={item.key ?? item.type}
+      count={item.description}
+      actions={
+        <span className="muted">
+          <RelativeTime time={item.updatedTime ?? item.createdTime} />
+        </span>
+      }
+    >
       {item.omitted ? <p className="muted">{item.omitted}</p> : <Body item={item} />}
     </Card>
   ));
@@ -73,7 +82,8 @@ function LinkBody({ data }: { data: unknown }) {
 
 /** Nothing is loaded from another host without being asked: an image elsewhere is a link. */
 function ImageBody({ address, label }: { address: string; label: string }) {
-  if (address.startsWith("data:image/") || address.startsWith("/")) return <img className={styles.image} src={address} alt={label} />;
+  if (address.startsWith("data:image/") || address.startsWith("/"))
+    return <img className={styles.image} src={address} alt={label} />;
   return <LinkBody data={{ link: address, text: `${label} (${address})` }} />;
 }
 
@@ -103,7 +113,11 @@ function DataTable({ data }: { data: unknown }) {
           ))}
         </tbody>
       </table>
-      {table.rows.length > MAX_ROWS && <p className="muted">The first {MAX_ROWS} of {table.rows.length} rows.</p>}
+      {table.rows.length > MAX_ROWS && (
+        <p className="muted">
+          The first {MAX_ROWS} of {table.rows.length} rows.
+        </p>
+      )}
     </div>
   );
 }

@@ -26,7 +26,8 @@ export function Attempts({ run }: { run: RunDetail }) {
               <tr key={one.number}>
                 <td>{one.number}</td>
                 <td className={styles.value}>
-                  {one.endTime ? one.reason || "ended" : "under way"} {one.whose && <span className="tag">{one.whose}</span>}
+                  {one.endTime ? one.reason || "ended" : "under way"}{" "}
+                  {one.whose && <span className="tag">{one.whose}</span>}
                   {one.message && <div className="muted">{one.message}</div>}
                 </td>
                 <td className="mono">{one.pod || "–"}</td>

@@ -41,7 +41,9 @@ export function Events({ run: { run } }: { run: RunDetail }) {
                       <RelativeTime time={item.lastTime} />
                     </td>
                     <td>
-                      <span className={`pill plain tone-${item.type === "Warning" ? "orange" : "grey"}`}>{item.reason}</span>
+                      <span className={`pill plain tone-${item.type === "Warning" ? "orange" : "grey"}`}>
+                        {item.reason}
+                      </span>
                     </td>
                     <td className={styles.value}>{item.message}</td>
                     <td className="muted">

@@ -1,9 +1,19 @@
-import { Background, Controls, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow } from "@xyflow/react";
+import {
+  Background,
+  Controls,
+  type Edge,
+  Handle,
+  MarkerType,
+  type Node,
+  type NodeProps,
+  Position,
+  ReactFlow,
+} from "@xyflow/react";
 import { memo, useMemo } from "react";
 import "@xyflow/react/dist/style.css";
 import type { TaskEdge, TaskItem } from "@/api/types";
-import { StatePill } from "@/components/basics";
 import { useTheme } from "@/app/theme";
+import { StatePill } from "@/components/basics";
 import { layout, NODE_HEIGHT, NODE_WIDTH } from "@/lib/layout";
 import { toneOf } from "@/lib/phases";
 import { formatDuration } from "@/lib/time";
@@ -19,7 +29,9 @@ const Box = memo(function Box({ data: { task } }: NodeProps<TaskNode>) {
       <div className="row">
         <StatePill phase={task.state} plain />
         <span className="grow" />
-        <span className="muted">{task.cached ? "cached" : task.durationSeconds == null ? "" : formatDuration(task.durationSeconds)}</span>
+        <span className="muted">
+          {task.cached ? "cached" : task.durationSeconds == null ? "" : formatDuration(task.durationSeconds)}
+        </span>
       </div>
       <Handle type="source" position={Position.Right} isConnectable={false} />
     </div>

@@ -8,7 +8,13 @@ import styles from "./Run.module.css";
 import { useLog } from "./useLog";
 
 const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR"] as const;
-const TONES: Record<string, string> = { DEBUG: "tone-grey", INFO: "tone-grey", WARNING: "tone-orange", ERROR: "tone-red", CRITICAL: "tone-red" };
+const TONES: Record<string, string> = {
+  DEBUG: "tone-grey",
+  INFO: "tone-grey",
+  WARNING: "tone-orange",
+  ERROR: "tone-red",
+  CRITICAL: "tone-red",
+};
 const LINE_PX = 20;
 
 /** The log of one attempt: search, level, task, and following what comes. The filters stand in the address. */
@@ -25,7 +31,14 @@ export function Logs({ run }: { run: RunDetail }) {
       { replace: true },
     );
   const attempt = Number(params.get("attempt")) || undefined;
-  const filters = useDeferredValue(JSON.stringify({ attempt, level: params.get("level") ?? "", q: params.get("q") ?? "", task: params.get("task") ?? "" }));
+  const filters = useDeferredValue(
+    JSON.stringify({
+      attempt,
+      level: params.get("level") ?? "",
+      q: params.get("q") ?? "",
+      task: params.get("task") ?? "",
+    }),
+  );
   const { query, lines, live, waiting } = useLog(run, JSON.parse(filters));
   const [follow, setFollow] = useState(true);
   const attempts = query.data?.attempts ?? [];
@@ -33,7 +46,12 @@ export function Logs({ run }: { run: RunDetail }) {
     <div className={`card ${styles.logCard}`}>
       <div className={styles.logBar} role="search" aria-label="Log filters">
         <LogSearch value={params.get("q") ?? ""} onChange={(q) => set("q", q)} />
-        <select className="input" aria-label="Level" value={params.get("level") ?? ""} onChange={(event) => set("level", event.target.value)}>
+        <select
+          className="input"
+          aria-label="Level"
+          value={params.get("level") ?? ""}
+          onChange={(event) => set("level", event.target.value)}
+        >
           <option value="">All levels</option>
           {LEVELS.map((level) => (
             <option key={level} value={level}>
@@ -41,7 +59,12 @@ export function Logs({ run }: { run: RunDetail }) {
             </option>
           ))}
         </select>
-        <select className="input" aria-label="Task" value={params.get("task") ?? ""} onChange={(event) => set("task", event.target.value)}>
+        <select
+          className="input"
+          aria-label="Task"
+          value={params.get("task") ?? ""}
+          onChange={(event) => set("task", event.target.value)}
+        >
           <option value="">All tasks</option>
           {(run.tasks ?? []).map((task) => (
             <option key={task.id} value={task.id}>
@@ -50,7 +73,12 @@ export function Logs({ run }: { run: RunDetail }) {
           ))}
         </select>
         {attempts.length > 1 && (
-          <select className="input" aria-label="Attempt" value={String(attempt ?? query.data?.attempt ?? "")} onChange={(event) => set("attempt", event.target.value)}>
+          <select
+            className="input"
+            aria-label="Attempt"
+            value={String(attempt ?? query.data?.attempt ?? "")}
+            onChange={(event) => set("attempt", event.target.value)}
+          >
             {attempts.map((number) => (
               <option key={number} value={number}>
                 Attempt {number}
@@ -60,7 +88,8 @@ export function Logs({ run }: { run: RunDetail }) {
         )}
         <span className="grow" />
         <span className="muted">
-          {lines.length.toLocaleString()} lines{live ? " · live" : query.data?.origin === "archive" ? " · from the archive" : ""}
+          {lines.length.toLocaleString()} lines
+          {live ? " · live" : query.data?.origin === "archive" ? " · from the archive" : ""}
         </span>
         <button type="button" className="btn" aria-pressed={follow} onClick={() => setFollow(!follow)}>
           <ArrowDownToLine size={14} aria-hidden /> {follow ? "Following" : "Follow"}
@@ -71,7 +100,12 @@ export function Logs({ run }: { run: RunDetail }) {
       ) : !query.data ? (
         <LoadingRows />
       ) : lines.length === 0 ? (
-        <EmptyState icon={ScrollText} title={waiting || query.data.message || (filters.includes('"q":""') ? "Nothing was logged" : "No line matches")} />
+        <EmptyState
+          icon={ScrollText}
+          title={
+            waiting || query.data.message || (filters.includes('"q":""') ? "Nothing was logged" : "No line matches")
+          }
+        />
       ) : (
         <Lines lines={lines} follow={follow && live} onLeave={() => setFollow(false)} />
       )}
@@ -89,26 +123,51 @@ function LogSearch({ value, onChange }: { value: string; onChange: (value: strin
   return (
     <span className="row">
       <Search size={14} aria-hidden className="muted" />
-      <input className="input" type="search" placeholder="Search the log" aria-label="Search the log" value={text} onChange={(event) => setText(event.target.value)} />
+      <input
+        className="input"
+        type="search"
+        placeholder="Search the log"
+        aria-label="Search the log"
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+      />
     </span>
   );
 }
 
 function Lines({ lines, follow, onLeave }: { lines: readonly LogLine[]; follow: boolean; onLeave: () => void }) {
   const scroll = useRef<HTMLDivElement>(null);
-  const virtual = useVirtualizer({ count: lines.length, getScrollElement: () => scroll.current, estimateSize: () => LINE_PX, overscan: 30 });
+  const virtual = useVirtualizer({
+    count: lines.length,
+    getScrollElement: () => scroll.current,
+    estimateSize: () => LINE_PX,
+    overscan: 30,
+  });
   useEffect(() => {
     if (follow && lines.length > 0) virtual.scrollToIndex(lines.length - 1, { align: "end" });
   }, [follow, lines.length, virtual]);
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
-    <div className={styles.log} ref={scroll} tabIndex={0} role="log" aria-label="Log" onWheel={(event) => event.deltaY < 0 && follow && onLeave()}>
+    <div
+      className={styles.log}
+      ref={scroll}
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard
+      tabIndex={0}
+      role="log"
+      aria-label="Log"
+      onWheel={(event) => event.deltaY < 0 && follow && onLeave()}
+    >
       <div style={{ height: virtual.getTotalSize(), position: "relative" }}>
         {virtual.getVirtualItems().map(({ index, start, key }) => {
           const line = lines[index];
           return (
             line && (
-              <div key={key} ref={virtual.measureElement} data-index={index} className={`${styles.line} ${TONES[line.level ?? ""] ?? ""}`} style={{ transform: `translateY(${start}px)` }}>
+              <div
+                key={key}
+                ref={virtual.measureElement}
+                data-index={index}
+                className={`${styles.line} ${TONES[line.level ?? ""] ?? ""}`}
+                style={{ transform: `translateY(${start}px)` }}
+              >
                 <span className={styles.lineNumber}>{line.number}</span>
                 <span className="muted">{line.continued ? "" : line.clock}</span>
                 <span className={styles.level}>{line.continued ? "" : (line.level ?? "")}</span>

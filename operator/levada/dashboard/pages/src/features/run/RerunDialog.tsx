@@ -1,5 +1,5 @@
 import { useState } from "react";
-import { api, ApiError } from "@/api/client";
+import { ApiError, api } from "@/api/client";
 import type { Created, RunDetail } from "@/api/types";
 import { Dialog } from "@/components/Dialog";
 import { Banner, wordsOf } from "@/components/states";
@@ -22,7 +22,12 @@ export function RerunDialog({ open, onOpenChange, run, order, onCreated }: Props
   );
 }
 
-function Form({ run, order, onCreated, onClose }: Pick<Props, "run" | "order" | "onCreated"> & { onClose: () => void }) {
+function Form({
+  run,
+  order,
+  onCreated,
+  onClose,
+}: Pick<Props, "run" | "order" | "onCreated"> & { onClose: () => void }) {
   const [text, setText] = useState(() => JSON.stringify(run.parameters ?? {}, null, 2));
   const [error, setError] = useState<unknown>(null);
   const [busy, setBusy] = useState(false);
@@ -82,8 +87,9 @@ function Form({ run, order, onCreated, onClose }: Pick<Props, "run" | "order" | 
 export function parametersOf(text: string): { value?: Record<string, unknown>; problem: string } {
   try {
     const value: unknown = JSON.parse(text);
-    if (value !== null && typeof value === "object" && !Array.isArray(value)) return { value: value as Record<string, unknown>, problem: "" };
-    return { problem: "Parameters are a JSON object: { \"name\": value }." };
+    if (value !== null && typeof value === "object" && !Array.isArray(value))
+      return { value: value as Record<string, unknown>, problem: "" };
+    return { problem: 'Parameters are a JSON object: { "name": value }.' };
   } catch (error) {
     return { problem: `This is no JSON: ${error instanceof Error ? error.message : error}` };
   }

@@ -62,19 +62,46 @@ export function RunActions({ run }: { run: RunDetail }) {
           </button>
         }
       >
-        {(["suspend", "resume"] as const).map((name) => may(name)?.allowed && <MenuItem key={name} onClick={() => void post(name)}>{name === "suspend" ? "Suspend" : "Resume"}</MenuItem>)}
+        {(["suspend", "resume"] as const).map(
+          (name) =>
+            may(name)?.allowed && (
+              <MenuItem key={name} onClick={() => void post(name)}>
+                {name === "suspend" ? "Suspend" : "Resume"}
+              </MenuItem>
+            ),
+        )}
         <MenuItem disabled={!may("delete")?.allowed} onClick={() => ask("delete")}>
           <Trash2 size={14} aria-hidden /> Delete
         </MenuItem>
       </Menu>
-      <ConfirmDialog open={asking === "cancel"} onOpenChange={close} title="Cancel this run?" action="Cancel the run" danger onConfirm={() => post("cancel")}>
+      <ConfirmDialog
+        open={asking === "cancel"}
+        onOpenChange={close}
+        title="Cancel this run?"
+        action="Cancel the run"
+        danger
+        onConfirm={() => post("cancel")}
+      >
         Its pod gets a signal to end. This cannot be taken back.
       </ConfirmDialog>
-      <ConfirmDialog open={asking === "retry"} onOpenChange={close} title="Retry from the failed tasks?" action="Retry" onConfirm={retry}>
-        A new run repeats this one with the same parameters. {run.taskCounts?.persisted ?? 0} of {run.taskCounts?.total ?? 0} task runs have a stored result and are not run
-        again.
+      <ConfirmDialog
+        open={asking === "retry"}
+        onOpenChange={close}
+        title="Retry from the failed tasks?"
+        action="Retry"
+        onConfirm={retry}
+      >
+        A new run repeats this one with the same parameters. {run.taskCounts?.persisted ?? 0} of{" "}
+        {run.taskCounts?.total ?? 0} task runs have a stored result and are not run again.
       </ConfirmDialog>
-      <ConfirmDialog open={asking === "delete"} onOpenChange={close} title="Delete this run?" action="Delete" danger onConfirm={remove}>
+      <ConfirmDialog
+        open={asking === "delete"}
+        onOpenChange={close}
+        title="Delete this run?"
+        action="Delete"
+        danger
+        onConfirm={remove}
+      >
         The FlowRun leaves the cluster, with its Jobs and pods. What was archived stays in the archive.
       </ConfirmDialog>
       <RerunDialog open={asking === "rerun"} onOpenChange={close} run={run} order={order} onCreated={opened} />
@@ -82,10 +109,24 @@ export function RunActions({ run }: { run: RunDetail }) {
   );
 }
 
-function ActionButton({ action, onClick, children }: { action: Action | undefined; onClick: () => void; children: React.ReactNode }) {
+function ActionButton({
+  action,
+  onClick,
+  children,
+}: {
+  action: Action | undefined;
+  onClick: () => void;
+  children: React.ReactNode;
+}) {
   const allowed = action?.allowed ?? false;
   return (
-    <button type="button" className="btn" aria-disabled={!allowed} title={allowed ? undefined : action?.reason || "Not now"} onClick={() => allowed && onClick()}>
+    <button
+      type="button"
+      className="btn"
+      aria-disabled={!allowed}
+      title={allowed ? undefined : action?.reason || "Not now"}
+      onClick={() => allowed && onClick()}
+    >
       {children}
     </button>
   );

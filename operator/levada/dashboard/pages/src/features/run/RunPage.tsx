@@ -112,7 +112,9 @@ function Why({ run }: { run: RunDetail }) {
         <header>
           <h2>Why</h2>
           <span className="tag">{diagnosis.category}</span>
-          {diagnosis.whose && <span className="muted">{diagnosis.whose === "Code" ? "the flow's code" : "the cluster"}</span>}
+          {diagnosis.whose && (
+            <span className="muted">{diagnosis.whose === "Code" ? "the flow's code" : "the cluster"}</span>
+          )}
         </header>
         <div className="body stack">
           <p className={styles.summary}>{diagnosis.summary}</p>

@@ -24,7 +24,11 @@ export function Stages({ stages }: { stages: StageTimes }) {
     <Card title="Where the time went" count={overhead}>
       <div className={styles.stageBar} aria-hidden>
         {items.map((item) => (
-          <span key={item.name} className={`tone-${STAGES[item.name]?.tone ?? "grey"}`} style={{ flexGrow: item.seconds }} />
+          <span
+            key={item.name}
+            className={`tone-${STAGES[item.name]?.tone ?? "grey"}`}
+            style={{ flexGrow: item.seconds }}
+          />
         ))}
       </div>
       <ul className={styles.stageList}>

@@ -3,7 +3,7 @@ import { useRef } from "react";
 import type { RunDetail } from "@/api/types";
 import { Card, StatePill } from "@/components/basics";
 import { EmptyState } from "@/components/states";
-import { axisTicks, lanes, type Lane } from "@/lib/gantt";
+import { axisTicks, type Lane, lanes } from "@/lib/gantt";
 import { isTerminal, toneOf } from "@/lib/phases";
 import { formatDuration, useNow } from "@/lib/time";
 import styles from "./Run.module.css";
@@ -14,9 +14,17 @@ const LANE_PX = 30;
 export function Timeline({ run }: { run: RunDetail }) {
   const clock = useNow();
   const over = isTerminal(run.run.phase);
-  const { rows, start, end } = lanes(run.tasks ?? [], over && run.run.completionTime ? Date.parse(run.run.completionTime) : clock);
+  const { rows, start, end } = lanes(
+    run.tasks ?? [],
+    over && run.run.completionTime ? Date.parse(run.run.completionTime) : clock,
+  );
   const scroll = useRef<HTMLDivElement>(null);
-  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroll.current, estimateSize: () => LANE_PX, overscan: 10 });
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroll.current,
+    estimateSize: () => LANE_PX,
+    overscan: 10,
+  });
   const seconds = (end - start) / 1000;
   const hidden = run.truncatedTasks ?? 0;
   const count = `${rows.length + hidden}${hidden > 0 ? `, ${hidden} of them only counted` : ""}`;
@@ -56,7 +64,12 @@ export function Timeline({ run }: { run: RunDetail }) {
 function LaneRow({ lane: { task, spans }, top }: { lane: Lane; top: number }) {
   const words = task.cached ? "from the cache" : task.message;
   return (
-    <div className={`${styles.lane} ${styles.placed}`} role="listitem" style={{ transform: `translateY(${top}px)` }} title={words || undefined}>
+    <div
+      className={`${styles.lane} ${styles.placed}`}
+      role="listitem"
+      style={{ transform: `translateY(${top}px)` }}
+      title={words || undefined}
+    >
       <StatePill phase={task.state} plain />
       <span className="truncate">{task.name}</span>
       <span className={styles.track}>
@@ -70,7 +83,8 @@ function LaneRow({ lane: { task, spans }, top }: { lane: Lane; top: number }) {
         ))}
       </span>
       <span className="num muted">
-        {(task.attempt ?? 0) > 1 && <span className="tag">{task.attempt} tries</span>} {task.cached ? "cached" : task.durationSeconds == null ? "–" : formatDuration(task.durationSeconds)}
+        {(task.attempt ?? 0) > 1 && <span className="tag">{task.attempt} tries</span>}{" "}
+        {task.cached ? "cached" : task.durationSeconds == null ? "–" : formatDuration(task.durationSeconds)}
       </span>
     </div>
   );

@@ -64,6 +64,9 @@ export function useLog({ run }: RunDetail, filters: LogFilters) {
     });
     return stop;
   }, [live, attempt, from, level, q, task, path, page]);
-  const lines = tail.of !== undefined && tail.of === page ? [...(query.data?.items ?? []), ...tail.lines] : (query.data?.items ?? []);
+  const lines =
+    tail.of !== undefined && tail.of === page
+      ? [...(query.data?.items ?? []), ...tail.lines]
+      : (query.data?.items ?? []);
   return { query, lines, live, waiting };
 }

@@ -24,7 +24,12 @@ interface Props {
 export function RunTable({ rows, total, selected, onSelect, hasMore, onEnd }: Props) {
   const scroll = useRef<HTMLDivElement>(null);
   const navigate = useNavigate();
-  const virtual = useVirtualizer({ count: rows.length, getScrollElement: () => scroll.current, estimateSize: () => ROW_PX, overscan: 12 });
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroll.current,
+    estimateSize: () => ROW_PX,
+    overscan: 12,
+  });
   const items = virtual.getVirtualItems();
   const last = items.at(-1)?.index ?? 0;
   useEffect(() => {
@@ -40,7 +45,8 @@ export function RunTable({ rows, total, selected, onSelect, hasMore, onEnd }: Pr
   const key = (event: KeyboardEvent) => {
     const target = event.target as HTMLElement;
     const at = Number(target.closest("[data-index]")?.getAttribute("data-index") ?? -1);
-    const step = event.key === "j" || event.key === "ArrowDown" ? 1 : event.key === "k" || event.key === "ArrowUp" ? -1 : 0;
+    const step =
+      event.key === "j" || event.key === "ArrowDown" ? 1 : event.key === "k" || event.key === "ArrowUp" ? -1 : 0;
     if (step) {
       const next = Math.min(rows.length - 1, Math.max(0, at + step));
       virtual.scrollToIndex(next);
@@ -53,12 +59,16 @@ export function RunTable({ rows, total, selected, onSelect, hasMore, onEnd }: Pr
   };
   const all = rows.length > 0 && selected.size >= rows.length;
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a real table cannot hold a window of rows
     <div className={`card ${styles.frame}`} role="table" aria-label="Runs" aria-rowcount={total + 1}>
       <div className={styles.scroll} ref={scroll} onKeyDown={key}>
         <div className={`${styles.row} ${styles.headRow}`} role="row" aria-rowindex={1}>
           <span role="columnheader">
-            <input type="checkbox" aria-label="Select all that are loaded" checked={all} onChange={() => onSelect(all ? new Set() : new Set(rows.map((row) => row.uid)))} />
+            <input
+              type="checkbox"
+              aria-label="Select all that are loaded"
+              checked={all}
+              onChange={() => onSelect(all ? new Set() : new Set(rows.map((row) => row.uid)))}
+            />
           </span>
           {["Phase", "Run", "Deployment", "Tasks", "Duration", "Created"].map((label) => (
             <span role="columnheader" key={label}>
@@ -69,7 +79,18 @@ export function RunTable({ rows, total, selected, onSelect, hasMore, onEnd }: Pr
         <div role="rowgroup" className={styles.body} style={{ height: virtual.getTotalSize() }}>
           {items.map(({ index, start }) => {
             const row = rows[index];
-            return row && <Row key={row.uid} row={row} index={index} start={start} selected={selected.has(row.uid)} onToggle={toggle} />;
+            return (
+              row && (
+                <Row
+                  key={row.uid}
+                  row={row}
+                  index={index}
+                  start={start}
+                  selected={selected.has(row.uid)}
+                  onToggle={toggle}
+                />
+              )
+            );
           })}
         </div>
       </div>
@@ -89,9 +110,21 @@ const Row = memo(function Row({ row, index, start, selected, onToggle }: RowProp
   const failed = isFailure(row.phase);
   const why = failed || !isTerminal(row.phase) ? row.message || row.currentTask : "";
   return (
-    <div className={styles.row} role="row" aria-rowindex={index + 2} aria-selected={selected} data-index={index} style={{ transform: `translateY(${start}px)` }}>
+    <div
+      className={styles.row}
+      role="row"
+      aria-rowindex={index + 2}
+      aria-selected={selected}
+      data-index={index}
+      style={{ transform: `translateY(${start}px)` }}
+    >
       <span role="cell">
-        <input type="checkbox" aria-label={`Select ${row.name}`} checked={selected} onChange={() => onToggle(row.uid)} />
+        <input
+          type="checkbox"
+          aria-label={`Select ${row.name}`}
+          checked={selected}
+          onChange={() => onToggle(row.uid)}
+        />
       </span>
       <span role="cell">
         <StatePill phase={row.phase} />
@@ -113,7 +146,11 @@ const Row = memo(function Row({ row, index, start, selected, onToggle }: RowProp
       <span role="cell" className="row">
         {(row.tasksTotal ?? 0) > 0 && (
           <>
-            <Meter ratio={(row.tasksDone ?? 0) / (row.tasksTotal || 1)} tone={row.tasksFailed ? "red" : isTerminal(row.phase) ? "green" : "blue"} label={`Tasks of ${row.name}`} />
+            <Meter
+              ratio={(row.tasksDone ?? 0) / (row.tasksTotal || 1)}
+              tone={row.tasksFailed ? "red" : isTerminal(row.phase) ? "green" : "blue"}
+              label={`Tasks of ${row.name}`}
+            />
             <span className="muted">{row.progress}</span>
           </>
         )}

@@ -42,7 +42,11 @@ export function RunsPage() {
   const counts = useCounts(filters, query.data?.pages[0]?.counts);
   const chosen = rows.filter((row) => selected.has(row.uid));
   return (
-    <Page title="Runs" fill actions={<span className="muted">{query.data ? `${total.toLocaleString()} runs` : ""}</span>}>
+    <Page
+      title="Runs"
+      fill
+      actions={<span className="muted">{query.data ? `${total.toLocaleString()} runs` : ""}</span>}
+    >
       <Toolbar filters={filtersOf(params)} counts={counts} onChange={set} />
       {query.error && query.data && <StaleBanner error={query.error} since={query.dataUpdatedAt} />}
       {query.error && !query.data ? (
@@ -56,7 +60,14 @@ export function RunsPage() {
           </button>
         </EmptyState>
       ) : (
-        <RunTable rows={rows} total={total} selected={selected} onSelect={setSelected} hasMore={query.hasNextPage} onEnd={() => !query.isFetchingNextPage && query.fetchNextPage()} />
+        <RunTable
+          rows={rows}
+          total={total}
+          selected={selected}
+          onSelect={setSelected}
+          hasMore={query.hasNextPage}
+          onEnd={() => !query.isFetchingNextPage && query.fetchNextPage()}
+        />
       )}
       {chosen.length > 0 && <Selection rows={chosen} onClear={() => setSelected(new Set())} />}
     </Page>
@@ -71,7 +82,8 @@ function queryOf(filters: RunFilters) {
 function useRuns(filters: RunFilters) {
   return useInfiniteQuery({
     queryKey: ["runs", filters],
-    queryFn: ({ pageParam, signal }) => api<RunList>("/runs", { query: { ...queryOf(filters), limit: PAGE_SIZE, cursor: pageParam }, signal }),
+    queryFn: ({ pageParam, signal }) =>
+      api<RunList>("/runs", { query: { ...queryOf(filters), limit: PAGE_SIZE, cursor: pageParam }, signal }),
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.cursor,
     placeholderData: keepPreviousData,
@@ -92,8 +104,23 @@ function useCounts(filters: RunFilters, first: PhaseCounts | undefined): PhaseCo
 
 type Change = (change: Record<string, string | string[]>) => void;
 
-function Toolbar({ filters, counts, onChange }: { filters: RunFilters; counts: PhaseCounts | undefined; onChange: Change }) {
-  const any = filters.phase.length > 0 || filters.deployment || filters.tag || filters.since || filters.q || filters.flow || filters.queue;
+function Toolbar({
+  filters,
+  counts,
+  onChange,
+}: {
+  filters: RunFilters;
+  counts: PhaseCounts | undefined;
+  onChange: Change;
+}) {
+  const any =
+    filters.phase.length > 0 ||
+    filters.deployment ||
+    filters.tag ||
+    filters.since ||
+    filters.q ||
+    filters.flow ||
+    filters.queue;
   return (
     <div className={styles.toolbar} role="search" aria-label="Filters">
       <TextFilter value={filters.q} onChange={(q) => onChange({ q })} />
@@ -102,11 +129,20 @@ function Toolbar({ filters, counts, onChange }: { filters: RunFilters; counts: P
       <ChoiceFilter
         label="Created"
         value={filters.since}
-        options={[["", "Any time"], ["1h", "Last hour"], ["24h", "Last 24 hours"], ["7d", "Last 7 days"]]}
+        options={[
+          ["", "Any time"],
+          ["1h", "Last hour"],
+          ["24h", "Last 24 hours"],
+          ["7d", "Last 7 days"],
+        ]}
         onChange={(since) => onChange({ since })}
       />
       {any && (
-        <button type="button" className="btn ghost" onClick={() => onChange({ phase: [], deployment: "", tag: "", since: "", q: "", flow: "", queue: "" })}>
+        <button
+          type="button"
+          className="btn ghost"
+          onClick={() => onChange({ phase: [], deployment: "", tag: "", since: "", q: "", flow: "", queue: "" })}
+        >
           <X size={14} aria-hidden /> Clear
         </button>
       )}
@@ -125,12 +161,25 @@ function TextFilter({ value, onChange }: { value: string; onChange: (value: stri
     <label className={styles.search}>
       <Search size={14} aria-hidden />
       <span className="hidden-visually">Search runs</span>
-      <input type="search" placeholder="Name, reason, message" value={text} onChange={(event) => setText(event.target.value)} />
+      <input
+        type="search"
+        placeholder="Name, reason, message"
+        value={text}
+        onChange={(event) => setText(event.target.value)}
+      />
     </label>
   );
 }
 
-function PhaseFilter({ chosen, counts, onChange }: { chosen: string[]; counts: PhaseCounts | undefined; onChange: (phases: string[]) => void }) {
+function PhaseFilter({
+  chosen,
+  counts,
+  onChange,
+}: {
+  chosen: string[];
+  counts: PhaseCounts | undefined;
+  onChange: (phases: string[]) => void;
+}) {
   const label = chosen.length === 0 ? "Phase" : chosen.length === 1 ? chosen[0] : `${chosen.length} phases`;
   return (
     <Menu
@@ -161,7 +210,9 @@ function DeploymentFilters({ filters, onChange }: { filters: RunFilters; onChang
     queryFn: ({ signal }) => api<DeploymentList>("/deployments", { signal }),
   });
   const rows = query.data?.items ?? [];
-  const names = [...new Set([...rows.map((row) => row.name), ...(filters.deployment ? [filters.deployment] : [])])].sort();
+  const names = [
+    ...new Set([...rows.map((row) => row.name), ...(filters.deployment ? [filters.deployment] : [])]),
+  ].sort();
   const tags = [...new Set([...rows.flatMap((row) => row.tags ?? []), ...(filters.tag ? [filters.tag] : [])])].sort();
   return (
     <>
@@ -172,13 +223,28 @@ function DeploymentFilters({ filters, onChange }: { filters: RunFilters; onChang
         onChange={(deployment) => onChange({ deployment })}
       />
       {tags.length > 0 && (
-        <ChoiceFilter label="Tag" value={filters.tag} options={[["", "Any tag"], ...tags.map((tag) => [tag, tag] as const)]} onChange={(tag) => onChange({ tag })} />
+        <ChoiceFilter
+          label="Tag"
+          value={filters.tag}
+          options={[["", "Any tag"], ...tags.map((tag) => [tag, tag] as const)]}
+          onChange={(tag) => onChange({ tag })}
+        />
       )}
     </>
   );
 }
 
-function ChoiceFilter({ label, value, options, onChange }: { label: string; value: string; options: readonly (readonly [string, string])[]; onChange: (value: string) => void }) {
+function ChoiceFilter({
+  label,
+  value,
+  options,
+  onChange,
+}: {
+  label: string;
+  value: string;
+  options: readonly (readonly [string, string])[];
+  onChange: (value: string) => void;
+}) {
   const shown = value ? (options.find(([key]) => key === value)?.[1] ?? value) : label;
   return (
     <Menu
@@ -214,7 +280,14 @@ function Selection({ rows, onClear }: { rows: RunRow[]; onClear: () => void }) {
       <button type="button" className="btn ghost" onClick={onClear}>
         Clear
       </button>
-      <ConfirmDialog open={asking} onOpenChange={setAsking} title={`Cancel ${active.length} runs?`} action="Cancel the runs" danger onConfirm={cancel}>
+      <ConfirmDialog
+        open={asking}
+        onOpenChange={setAsking}
+        title={`Cancel ${active.length} runs?`}
+        action="Cancel the runs"
+        danger
+        onConfirm={cancel}
+      >
         Their pods get a signal to end, and what they have done so far is kept. This cannot be taken back.
       </ConfirmDialog>
     </div>

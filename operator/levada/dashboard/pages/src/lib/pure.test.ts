@@ -1,0 +1,104 @@
+import { describe, expect, it } from "vitest";
+import type { RunRow, TaskItem } from "@/api/types";
+import { axisTicks, lanes } from "./gantt";
+import { filtersOf, matches, sinceMoment } from "./runFilters";
+import { tableOf } from "./tables";
+import { formatDuration, formatPercent, formatRelative } from "./time";
+
+const NOW = Date.parse("2026-11-25T12:00:00Z");
+const ROW = {
+  namespace: "a",
+  name: "taxi-1",
+  uid: "1",
+  deployment: "taxi",
+  phase: "Failed",
+  reason: "ExitCode",
+  message: "boom",
+  tags: ["ml"],
+  createdTime: "2026-11-25T11:30:00Z",
+} as RunRow;
+const filters = (text: string) => filtersOf(new URLSearchParams(text));
+
+describe("time", () => {
+  it.each([
+    [0, "0s"],
+    [0.034, "34 ms"],
+    [6.24, "6.2s"],
+    [59.6, "1m"],
+    [72, "1m 12s"],
+    [7440, "2h 4m"],
+    [273_600, "3d 4h"],
+  ])("%d s is %s", (seconds, words) => expect(formatDuration(seconds)).toBe(words));
+  it.each([
+    [-12, "12s ago"],
+    [300, "in 5m"],
+    [1, "now"],
+  ])("%d s from now is %s", (seconds, words) => expect(formatRelative(NOW + seconds * 1000, NOW)).toBe(words));
+  it.each([
+    [1, "100%"],
+    [0.9999, "99.9%"],
+    [0.94, "94%"],
+    [0.001, "<1%"],
+    [0, "0%"],
+  ])("%d is %s", (ratio, words) => expect(formatPercent(ratio)).toBe(words));
+});
+
+describe("filters of runs", () => {
+  it.each(["", "phase=Failed&phase=Crashed", "tag=ml", "q=BOOM", "since=1h", "namespace=a&deployment=taxi"])(
+    "%s keeps the run",
+    (text) => expect(matches(ROW, filters(text), NOW)).toBe(true),
+  );
+  it.each(["phase=Running", "tag=other", "q=nothing", "namespace=b", "deployment=x", "since=2026-11-25T11:45:00Z"])(
+    "%s drops the run",
+    (text) => expect(matches(ROW, filters(text), NOW)).toBe(false),
+  );
+  it("asks the same question within a minute", () =>
+    expect(sinceMoment("1h", NOW + 900)).toBe(sinceMoment("1h", NOW + 59_000)));
+});
+
+describe("timeline", () => {
+  const task = (id: string, from: string, to: string | null, state = "Completed") =>
+    ({ id, name: id, state, startTime: from, endTime: to, tries: [] }) as unknown as TaskItem;
+  it("spans from the first beginning to the last end", () => {
+    const { rows } = lanes(
+      [
+        task("a", "2026-11-25T11:00:00Z", "2026-11-25T11:00:05Z"),
+        task("b", "2026-11-25T11:00:05Z", "2026-11-25T11:00:10Z"),
+      ],
+      NOW,
+    );
+    expect(rows.map((row) => row.spans.map(({ left, width }) => [left, width]))).toEqual([[[0, 50]], [[50, 50]]]);
+  });
+  it("lets what runs go on until now", () => {
+    const { end } = lanes([task("a", "2026-11-25T11:59:00Z", null, "Running")], NOW);
+    expect(end).toBe(NOW);
+  });
+  it("has an axis of round moments", () => expect(axisTicks(11)).toEqual([0, 2, 4, 6, 8, 10]));
+});
+
+describe("tables", () => {
+  it.each([
+    [
+      [{ a: 1 }, { b: 2 }],
+      {
+        columns: ["a", "b"],
+        rows: [
+          [1, ""],
+          ["", 2],
+        ],
+      },
+    ],
+    [[[1, 2]], { columns: ["1", "2"], rows: [[1, 2]] }],
+    [
+      { x: [1], y: [2, 3] },
+      {
+        columns: ["x", "y"],
+        rows: [
+          [1, 2],
+          ["", 3],
+        ],
+      },
+    ],
+    ["text", undefined],
+  ])("%j", (data, table) => expect(tableOf(data)).toEqual(table));
+});
