@@ -8,7 +8,7 @@ const row = (name: string, phase: string, createdTime = "2026-11-25T11:00:00Z") 
   ({ namespace: "a", name, uid: name, phase, createdTime, deployment: "d", reason: "", message: "" }) as RunRow;
 const data = (...items: RunRow[]) => ({
   pages: [{ items, total: items.length, counts: {}, cursor: null } as unknown as RunList],
-  pageParams: [null],
+  pageParams: [null] as (string | null)[],
 });
 const change = (name: string, next: RunRow | null) =>
   ({ kind: "FlowRun", namespace: "a", name, row: next, deleted: next === null }) as Change;

@@ -50,5 +50,9 @@ export function matches(row: RunRow, filters: RunFilters, now: number): boolean 
   if (tag && !(row.tags ?? []).includes(tag)) return false;
   const moment = sinceMoment(since, now);
   if (moment && Date.parse(row.createdTime) < Date.parse(moment)) return false;
-  return !q || `${row.name} ${row.deployment} ${row.reason} ${row.message}`.toLowerCase().includes(q.toLowerCase());
+  const text = `${row.name} ${row.deployment} ${row.flow} ${row.reason} ${row.message}`.toLowerCase();
+  return q
+    .toLowerCase()
+    .split(/\s+/)
+    .every((word) => text.includes(word));
 }

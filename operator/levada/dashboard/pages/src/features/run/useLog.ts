@@ -11,15 +11,31 @@ export interface LogFilters {
   task: string;
 }
 
-const PAGE = 2000;
+const PAGE = 5000;
+const LEVELS = ["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"];
 const MAX_LINES = 50_000;
+
+/** The levels from one on: the API is asked for each by name. None: all. */
+export function levelsFrom(level: string): string[] {
+  return level ? LEVELS.slice(Math.max(0, LEVELS.indexOf(level))) : [];
+}
+
+/** Whether a line that the stream brings passes the filters: the stream itself brings all. */
+export function passes(line: LogLine, { level, q, task }: LogFilters): boolean {
+  if (level && !levelsFrom(level).includes(line.level ?? "INFO")) return false;
+  if (task && line.source !== task) return false;
+  return !q || line.message.toLowerCase().includes(q.toLowerCase());
+}
 
 /** All pages of what is there already, up to MAX_LINES. */
 async function readLog(path: string, filters: LogFilters, signal: AbortSignal): Promise<LogPage> {
   let cursor: string | null | undefined;
   const items: LogLine[] = [];
   for (;;) {
-    const page = await api<LogPage>(`${path}/logs`, { query: { ...filters, cursor, limit: PAGE }, signal });
+    const page = await api<LogPage>(`${path}/logs`, {
+      query: { ...filters, level: levelsFrom(filters.level), cursor, limit: PAGE },
+      signal,
+    });
     items.push(...page.items);
     cursor = page.cursor;
     if (!cursor || page.items.length === 0 || items.length >= MAX_LINES) return { ...page, items };
@@ -47,11 +63,11 @@ export function useLog({ run }: RunDetail, filters: LogFilters) {
     if (!live) return;
     let next = from;
     const stop = followStream(`${path}/logs/stream`, {
-      query: () => ({ attempt, from: next, level, q, task }),
+      query: () => ({ attempt, from: next }),
       onEvent: ({ event, data }) => {
         if (event === "lines") {
           const { lines } = JSON.parse(data) as LogChunk;
-          const fresh = lines.filter((line) => line.number >= next);
+          const fresh = lines.filter((line) => line.number >= next && passes(line, { attempt, level, q, task }));
           next = Math.max(next, ...lines.map((line) => line.number + 1));
           setTail((old) => ({ of: page, lines: [...(old.of === page ? old.lines : []), ...fresh].slice(-MAX_LINES) }));
           setWaiting("");
