@@ -23,6 +23,7 @@ from moto.server import ThreadedMotoServer
 from levada.blocks import Secret
 from levada.resources import names
 from levada.resources.kinds import LEVADA_KINDS
+from support.git import Repository, git_over_http
 from support.receiver import receiving
 from support.stack import Stack, wait_until
 
@@ -32,7 +33,7 @@ MARK = secrets.token_hex(6)
 PUBLIC = f"public-{MARK}"
 CANARIES = {
     way: f"canary-{MARK}-{way}"
-    for way in ("env", "from", "volume", "block", "s3", "operator-s3", "url", "sign", "header", "password")
+    for way in ("env", "from", "volume", "block", "s3", "operator-s3", "url", "sign", "header", "password", "git")
 }
 CODE = """
 import hashlib, os
@@ -68,6 +69,16 @@ def main(mark: str, digests: list[str], fails: bool = False):
 """
 
 
+FROM_GIT = """
+from levada import flow
+
+@flow
+def main(mark: str):
+    print("from git:", mark)
+    return mark
+"""
+
+
 def digest(way):
     return hashlib.sha256(CANARIES[way].encode()).hexdigest()
 
@@ -90,6 +101,16 @@ def s3():
     yield url, client
     client.close()
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """The URL of a repository that a canary opens."""
+    made = Repository(tmp_path_factory.mktemp("canary-git"))
+    made.commit("flow.py", FROM_GIT)
+    made.push()
+    with git_over_http(made.bare.parent, "deploy", CANARIES["git"]) as url:
+        yield f"{url}/flows.git"
 
 
 @pytest.fixture(scope="module")
@@ -122,24 +143,29 @@ def receiver():
 
 
 @pytest.fixture
-def ran(*, stack, s3, kubectl, namespace, receiver, secrets_dir):
-    """Two runs with all the secrets, one that completes and one that fails, told to a receiver and archived."""
+def ran(*, stack, s3, repository, kubectl, namespace, receiver, secrets_dir):
+    """Runs with all the secrets, two that complete and one that fails, told to a receiver and archived."""
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     given = {"c-env": "env", "c-from": "from", "c-volume": "volume", "token": "block"}
     for name, way in given.items():
         kubectl("-n", namespace, "create", "secret", "generic", name, f"--from-literal=value={CANARIES[way]}")
     keys = ("--from-literal=AWS_ACCESS_KEY_ID=run", f"--from-literal=AWS_SECRET_ACCESS_KEY={CANARIES['s3']}")
     kubectl("-n", namespace, "create", "secret", "generic", "c-s3", *keys)
+    keys = ("--from-literal=username=deploy", f"--from-literal=password={CANARIES['git']}")
+    kubectl("-n", namespace, "create", "secret", "generic", "c-git", *keys)
     hook = secrets_dir / namespace / "hook"
     hook.mkdir(parents=True)
     (hook / "url").write_text(f"{receiver.url}/{CANARIES['url']}?token={CANARIES['password']}")
     (hook / "sign").write_text(CANARIES["sign"])
     (hook / "header").write_text(f"Bearer {CANARIES['header']}")
-    kubectl("-n", namespace, "apply", "--server-side", "-f", "-", stdin=definitions(s3[0]))
+    kubectl("-n", namespace, "apply", "--server-side", "-f", "-", stdin=definitions(s3[0], repository))
     parameters = {"mark": PUBLIC, "digests": [digest(way) for way in ("env", "from", "volume", "block", "s3")]}
     for name, more in (("good", {}), ("bad", {"fails": True})):
         spec = {"deploymentRef": {"name": "canary"}, "parameters": parameters | more}
         kubectl("-n", namespace, "create", "-f", "-", stdin=an_object("FlowRun", name, spec))
+
+    spec = {"deploymentRef": {"name": "canary-git"}, "parameters": {"mark": PUBLIC}}
+    kubectl("-n", namespace, "create", "-f", "-", stdin=an_object("FlowRun", "git", spec))
 
     def settled():
         items = json.loads(kubectl("-n", namespace, "get", "fr", "-o", "json"))["items"]
@@ -147,7 +173,7 @@ def ran(*, stack, s3, kubectl, namespace, receiver, secrets_dir):
         return statuses if all(each.get("notified") and each.get("archive") for each in statuses.values()) else None
 
     try:
-        statuses = wait_until(settled, "both runs have ended, are archived and told", 120)
+        statuses = wait_until(settled, "the runs have ended, are archived and told", 120)
     except AssertionError:
         print(
             stack.log("operator")[-4000:],
@@ -155,11 +181,15 @@ def ran(*, stack, s3, kubectl, namespace, receiver, secrets_dir):
             kubectl("-n", namespace, "get", "fr", "-o", "yaml"),
         )
         raise
-    assert {name: each["phase"] for name, each in statuses.items()} == {"good": "Completed", "bad": "Failed"}, statuses
+    assert {name: each["phase"] for name, each in statuses.items()} == {
+        "good": "Completed",
+        "bad": "Failed",
+        "git": "Completed",
+    }, statuses
     return statuses
 
 
-def definitions(s3_url):
+def definitions(s3_url, repository):
     key = {"name": "hook", "key": "sign"}
     webhook = {
         "urlFrom": {"name": "hook", "key": "url"},
@@ -192,14 +222,18 @@ def definitions(s3_url):
             "secretRef": {"name": "c-s3"},
         }
     }
+    git = {"url": repository, "secretRef": {"name": "c-git"}}
+    told = [{"name": "hook", "phases": ["Completed", "Failed"], "to": {"webhook": webhook}}]
     return [
+        an_object("Flow", "canary-git", {"entrypoint": "flow.py:main", "source": {"git": git}}),
+        an_object("Deployment", "canary-git", {"flowRef": {"name": "canary-git"}, "notifications": told}),
         Secret("unused").to_resource("token", secret="token"),
         an_object("Flow", "canary", {"entrypoint": "flow.py:main", "source": source}),
         an_object("Deployment", "canary", {
             "flowRef": {"name": "canary"},
             "persistResults": True,
             "infrastructure": infrastructure,
-            "notifications": [{"name": "hook", "phases": ["Completed", "Failed"], "to": {"webhook": webhook}}],
+            "notifications": told,
         }),
     ]  # fmt: skip
 
@@ -218,7 +252,7 @@ def places(stack, s3, kubectl, cluster, namespace):
     yield "events of the cluster", kubectl("get", "events", "-A", "-o", "json")
     for part in ("operator", "agent"):
         yield f"log of the {part}", stack.log(part)
-    for run in ("good", "bad"):
+    for run in ("good", "bad", "git"):
         yield (
             f"log of the pod of {run}",
             kubectl("-n", namespace, "logs", "-l", f"{names.LABEL_RUN}={run}", "--tail=-1"),
@@ -260,7 +294,7 @@ def test_no_secret_is_anywhere(*, ran, stack, s3, kubectl, cluster, namespace, r
     ]
     assert leaks == []
     marked = {where for where, text in found.items() if PUBLIC in text}
-    for needed in ("flowruns.levada.dev of the namespace", "jobs of the namespace", "log of the pod of good", "log of the pod of bad", "levada runs logs bad -n " + namespace):  # fmt: skip
+    for needed in ("flowruns.levada.dev of the namespace", "jobs of the namespace", "log of the pod of good", "log of the pod of bad", "log of the pod of git", "levada runs logs bad -n " + namespace):  # fmt: skip
         assert needed in marked, sorted(marked)
     assert [where for where in marked if where.startswith("archive: ")]
     assert "canary" in found["the operator's page /metrics"]  # the Deployment's name: the page has its series
@@ -273,7 +307,7 @@ def test_no_secret_is_anywhere(*, ran, stack, s3, kubectl, cluster, namespace, r
 def test_the_pods_are_restricted_and_run_under_seccomp(ran, kubectl, namespace):
     """The namespace enforces the Pod Security Standard `restricted`, so that no other pod would be there."""
     pods = json.loads(kubectl("-n", namespace, "get", "pods", "-o", "json"))["items"]
-    assert len(pods) == 2
+    assert len(pods) == 3
     for pod in pods:
         assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         for container in pod["spec"]["containers"]:
