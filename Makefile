@@ -16,7 +16,7 @@ CONTAINER ?= docker
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION)$(if $(BASE), --build-arg BASE=$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install check format docs docs-serve reference docs-metrics test test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
+.PHONY: help demo demo-down install pages pages-check wheel check format docs docs-serve reference docs-metrics test test-browser test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -28,7 +28,7 @@ $(BIN)/python:
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing what the demo needs into $(VENV) …"
-	@$(PIP) --no-compile --editable '.[operator,flows]'  # compiling all of pandas takes longer than the demo
+	@$(PIP) --no-compile --editable '.[dashboard,flows]'  # compiling all of pandas takes longer than the demo
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
@@ -45,7 +45,13 @@ demo-down: ## Remove every process and file that `make demo` made
 	@if [ -x $(BIN)/python ] && [ -d .demo ]; then $(BIN)/python demo/demo.py down; fi
 	@rm -rf .demo; if [ ! -e $(VENV)/.installed-dev ]; then rm -rf $(VENV); fi
 
-check: install ## Formatting, lint, types, import rules, generated files
+pages: ## Build the dashboard's pages; Node from PATH, else from PyPI
+	@$(PYTHON) images/pages.py build
+
+pages-check: ## Their types, lint, unit tests and lockfile
+	@$(PYTHON) images/pages.py check
+
+check: install pages-check ## Formatting, lint, types, import rules, generated files, the dashboard's pages
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -110,6 +116,9 @@ test-chaos: install ## The tests that kill real processes at seeded moments
 test-e2e: install ## On one real node: kubelet, containerd, images built here (root; a quarter of an hour the first time). E2E='tests/e2e -k name' chooses
 	@$(BIN)/python tests/e2e/harness/session.py $(E2E)
 
+wheel: pages ## Build the wheel, with the dashboard's pages, into dist/
+	@$(PYTHON) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist .
+
 images: ## Build the images, with docker or CONTAINER=buildah
 	$(BUILD) --file images/operator/Dockerfile --tag levada-operator:$(VERSION) .
 	$(BUILD) --file images/flow/Dockerfile --tag levada-flow:$(VERSION) .
@@ -170,4 +179,4 @@ audit: .venv-supply/.installed ## Look for known vulnerabilities of the pinned d
 	@$(PYTHON) .ci/supply_chain.py audit .venv-supply/bin/pip-audit constraints.txt
 
 clean: demo-down ## Remove the demo, the virtual environment and every cache of the tools
-	@rm -rf $(VENV) .venv-supply .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf $(VENV) .venv-supply .venv-node operator/levada/dashboard/static operator/levada/dashboard/pages/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

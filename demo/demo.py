@@ -48,7 +48,7 @@ class Demo:
 
     def __init__(self) -> None:
         self.cluster = Cluster("demo", home=HOME)
-        self.records = {name: HOME / f"{name}.json" for name in ("operator", "agent")}
+        self.records = {name: HOME / f"{name}.json" for name in ("operator", "agent", "dashboard")}
 
     def kubectl(self, *arguments: str, stdin: str | None = None, quiet: bool = True) -> str:
         """Kubectl as the cluster's administrator; its output, shown as well unless it is of no interest."""

@@ -26,6 +26,7 @@ ROOTFS_DROPPED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/sh
 ROOTFS = (SUITE, ROOTFS_PACKAGES, ROOTFS_DROPPED)
 REGISTRY = "docker.io/library"
 CODE = ("pyproject.toml", "constraints.txt", "images/build-constraints.txt", "images/slim.py", "operator")
+OPERATOR_CODE = (*CODE, "images/pages.py")
 FLOW_CODE = (*CODE, "images/overlay.py")
 
 
@@ -65,7 +66,7 @@ PYTHON = Image("levada-python:3.11")
 VERSIONED = {"VERSION": VERSION}
 KEPT_BUILDS = 3
 KEPT = ("dependencies",)
-OPERATOR = Image(f"levada-operator:{VERSION}", "images/operator/Dockerfile", CODE, VERSIONED, PYTHON, KEPT)
+OPERATOR = Image(f"levada-operator:{VERSION}", "images/operator/Dockerfile", OPERATOR_CODE, VERSIONED, PYTHON, KEPT)
 FLOW = Image(f"levada-flow:{VERSION}", "images/flow/Dockerfile", FLOW_CODE, VERSIONED, PYTHON, (*KEPT, "overlay"))
 FLOW_ML = replace(FLOW, name=f"{FLOW.name}-ml", arguments=VERSIONED | {"WITH": "ml,s3,dask"})
 EXAMPLES = Image(f"levada-examples:{VERSION}", "images/examples/Dockerfile", ("flows",), {}, FLOW_ML)
