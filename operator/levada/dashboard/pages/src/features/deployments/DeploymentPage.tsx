@@ -1,0 +1,208 @@
+import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Play } from "lucide-react";
+import { useRef, useState } from "react";
+import { Link, useNavigate, useParams } from "react-router";
+import { ApiError, api } from "@/api/client";
+import type { Created, RecentRun } from "@/api/types";
+import type { DeploymentDetail } from "@/features/definitions/types";
+import { Card, RelativeTime } from "@/components/basics";
+import { Dialog } from "@/components/Dialog";
+import { Page } from "@/components/Page";
+import { SchemaForm } from "@/components/SchemaForm";
+import type { Json } from "@/components/schema/schema";
+import {
+  Act,
+  Answer,
+  Conditions,
+  Facts,
+  Fault,
+  Lead,
+  Pill,
+  ReadyPill,
+  RunStrip,
+  useAnswer,
+} from "@/features/definitions/parts";
+import { phaseLabel, toneOf } from "@/lib/phases";
+import { formatDuration } from "@/lib/time";
+
+/** One Deployment: what it runs, how its runs went, and the form that starts one. */
+export default function DeploymentPage() {
+  const { namespace = "", name = "" } = useParams();
+  const path = `/deployments/${namespace}/${name}`;
+  const answer = useAnswer<DeploymentDetail>(path);
+  return (
+    <Page title={name}>
+      <Answer of={answer}>{(detail) => <Detail detail={detail} path={path} />}</Answer>
+    </Page>
+  );
+}
+
+function Detail({ detail, path }: { detail: DeploymentDetail; path: string }) {
+  const [asking, setAsking] = useState(false);
+  const row = detail.deployment;
+  const run = detail.actions?.find((each) => each.name === "run");
+  return (
+    <>
+      <Lead
+        note={
+          <>
+            {row.namespace} · flow {row.flow} {row.description && `· ${row.description}`}
+          </>
+        }
+      >
+        {row.paused ? (
+          <Pill tone="grey">Paused</Pill>
+        ) : (
+          <ReadyPill ready={row.ready} reason={row.readyReason} message={row.readyMessage} />
+        )}
+        <Act
+          name={row.paused ? "resume" : "pause"}
+          label={row.paused ? "Resume" : "Pause"}
+          path={path}
+          actions={detail.actions}
+        />
+        <button
+          type="button"
+          className="btn primary"
+          aria-disabled={!run?.allowed}
+          title={run?.allowed ? undefined : run?.reason}
+          onClick={() => run?.allowed && setAsking(true)}
+        >
+          <Play size={14} aria-hidden /> Run now
+        </button>
+      </Lead>
+      <Conditions of={detail.conditions} />
+      <Card flush title="Newest runs" count={detail.recent?.length}>
+        <div className="body">
+          <RunStrip runs={[...(detail.recent ?? [])].reverse()} />
+        </div>
+        <Runs runs={(detail.recent ?? []).slice(0, 10)} />
+      </Card>
+      <div className="columns">
+        <Settings detail={detail} />
+        <Card flush title="Parameters">
+          <div className="body">
+            <Facts
+              of={Object.entries(detail.parameters ?? {}).map(([key, value]) => [
+                key,
+                <code key={key}>{JSON.stringify(value)}</code>,
+              ])}
+            />
+            {Object.keys(detail.parameters ?? {}).length === 0 && <p className="muted">The flow's own defaults.</p>}
+          </div>
+        </Card>
+      </div>
+      <Dialog wide open={asking} title={`Run ${row.name}`} onOpenChange={setAsking}>
+        <RunForm detail={detail} path={path} close={() => setAsking(false)} />
+      </Dialog>
+    </>
+  );
+}
+
+function Settings({ detail }: { detail: DeploymentDetail }) {
+  const row = detail.deployment;
+  const schedules = (row.schedules ?? []).map((each) => (
+    <Link key={each} className="link" to={`/schedules/${row.namespace}/${each}`}>
+      {each}{" "}
+    </Link>
+  ));
+  return (
+    <Card flush title="Settings">
+      <div className="body">
+        <Facts
+          of={[
+            ["Entry point", <code key="code">{detail.entrypoint}</code>],
+            ["Source", detail.source],
+            ["Image", detail.image || "the operator's default"],
+            ["Queue", row.queue],
+            ["Schedules", schedules.length > 0 ? schedules : "none"],
+            [
+              "Retries",
+              `${detail.retries ?? 0} of the flow, ${detail.infrastructureRetries ?? 0} of the infrastructure`,
+            ],
+            ["Time limit", detail.timeoutSeconds ? formatDuration(detail.timeoutSeconds) : "none"],
+            [
+              "At once",
+              detail.concurrencyLimit ? `${detail.concurrencyLimit} (${detail.concurrencyPolicy})` : "any number",
+            ],
+            ["Priority", detail.priority ?? 0],
+            ["Service account", detail.serviceAccount],
+            ["Storage", detail.storage],
+            ["Overrides", detail.allowOverrides?.join(", ") || "parameters only"],
+          ]}
+        />
+      </div>
+    </Card>
+  );
+}
+
+function Runs({ runs }: { runs: readonly RecentRun[] }) {
+  if (runs.length === 0) return null;
+  return (
+    <div className="table-scroll">
+      <table className="table">
+        <thead>
+          <tr>
+            <th>Run</th>
+            <th>Phase</th>
+            <th>Created</th>
+            <th className="num">Took</th>
+          </tr>
+        </thead>
+        <tbody>
+          {runs.map((run) => (
+            <tr key={run.name}>
+              <td>
+                <Link className="link" to={`/runs/${run.namespace}/${run.name}`}>
+                  {run.name}
+                </Link>
+              </td>
+              <td>
+                <Pill tone={toneOf(run.phase)}>{phaseLabel(run.phase)}</Pill>{" "}
+                <span className="muted">{run.reason}</span>
+              </td>
+              <td>
+                <RelativeTime time={run.createdTime} />
+              </td>
+              <td className="num">{run.durationSeconds == null ? "–" : formatDuration(run.durationSeconds)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+/** Starts a run. Sent twice (a second click, an answer that got lost), the order still makes one run: it has an id. */
+function RunForm({ detail, path, close }: { detail: DeploymentDetail; path: string; close: () => void }) {
+  const order = useRef({ id: crypto.randomUUID(), of: "" });
+  const navigate = useNavigate();
+  const client = useQueryClient();
+  const start = useMutation({
+    mutationFn: (parameters: { [name: string]: Json }) => {
+      const text = JSON.stringify(parameters);
+      // Other parameters are another order.
+      if (order.current.of !== text) order.current = { id: crypto.randomUUID(), of: text };
+      return api<Created>(`${path}/run`, { method: "POST", body: { parameters, requestId: order.current.id } });
+    },
+    onSuccess: (created) => {
+      void client.invalidateQueries();
+      close();
+      void navigate(`/runs/${created.ref.namespace}/${created.ref.name}`);
+    },
+  });
+  return (
+    <>
+      <SchemaForm
+        schema={detail.parameterSchema}
+        initial={detail.parameters ?? {}}
+        submitLabel={start.isPending ? "Starting…" : "Run now"}
+        busy={start.isPending}
+        problems={start.error instanceof ApiError ? start.error.problems : []}
+        onSubmit={(_, changed) => start.mutate(changed)}
+        onCancel={close}
+      />
+      {start.isError && <Fault error={start.error} />}
+    </>
+  );
+}

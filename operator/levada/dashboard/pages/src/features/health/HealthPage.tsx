@@ -1,0 +1,205 @@
+import { Link } from "react-router";
+import type { AgentList, AgentRow, Health } from "@/features/definitions/types";
+import { Card, RelativeTime } from "@/components/basics";
+import { Page } from "@/components/Page";
+import { Banner, EmptyState } from "@/components/states";
+import { Answer, Facts, Pill, RunStrip, useAnswer } from "@/features/definitions/parts";
+import type { Tone } from "@/lib/phases";
+import { formatDuration } from "@/lib/time";
+
+const OPERATOR_TONES: Record<string, Tone> = { Up: "green", Down: "red", Unknown: "grey" };
+const AGENT_TONES: Record<string, Tone> = { Ready: "green", NotReady: "red", Stopped: "grey" };
+
+/** Whether everything works, what does not and what to do; and the machines that run things. */
+export default function HealthPage() {
+  const health = useAnswer<Health>("/health");
+  const agents = useAnswer<AgentList>("/agents");
+  return (
+    <Page title="Agents and health">
+      <p className="muted">Whether everything works; where it does not, what to do.</p>
+      <Answer<Health & { stale?: boolean; asOf?: string }> of={health}>{(data) => <State health={data} />}</Answer>
+      <Answer of={agents}>
+        {({ items }) =>
+          items.length === 0 ? (
+            <EmptyState title="No agents">
+              Runs go to the cluster's own nodes. A machine without containers joins with{" "}
+              <code>levada agent start</code>.
+            </EmptyState>
+          ) : (
+            <Agents items={items} />
+          )
+        }
+      </Answer>
+    </Page>
+  );
+}
+
+function State({ health }: { health: Health }) {
+  const { apiServer, operator } = health;
+  return (
+    <>
+      {health.ok && <Banner tone="green" title="Everything works." />}
+      {(health.problems ?? []).map((problem) => (
+        <Banner
+          key={problem.reason + problem.message}
+          tone={problem.severity === "warning" ? "orange" : "red"}
+          title={problem.message}
+        >
+          {problem.fix}
+        </Banner>
+      ))}
+      <div className="columns">
+        <Card flush title="Operator">
+          <div className="body">
+            <Facts
+              of={[
+                [
+                  "State",
+                  <Pill key="state" tone={OPERATOR_TONES[operator.state] ?? "grey"}>
+                    {operator.state}
+                  </Pill>,
+                ],
+                ["Leader", operator.holder],
+                ["Last heard of", <RelativeTime key="moment" time={operator.renewedTime} />],
+                ["Lease", operator.lease],
+                ["Runs not looked at", operator.unseenRuns ?? 0],
+                ...(operator.message
+                  ? [["What this means", `${operator.message} ${operator.fix ?? ""}`] as const]
+                  : []),
+              ]}
+            />
+          </div>
+        </Card>
+        <Card flush title="API server">
+          <div className="body">
+            <Facts
+              of={[
+                [
+                  "State",
+                  <Pill key="state" tone={apiServer.reachable ? "green" : "red"}>
+                    {apiServer.reachable ? "Answers" : "Does not answer"}
+                  </Pill>,
+                ],
+                ["Kubernetes", apiServer.version],
+                ["Answers in", apiServer.latencySeconds == null ? "–" : formatDuration(apiServer.latencySeconds)],
+                ["Last answer", <RelativeTime key="moment" time={apiServer.lastAnswerTime} />],
+                ...(apiServer.error ? [["Error", apiServer.error] as const] : []),
+              ]}
+            />
+          </div>
+        </Card>
+        <Card flush title="This dashboard">
+          <div className="body">
+            <Facts
+              of={[
+                ["Levada", health.version],
+                ["Started", <RelativeTime key="moment" time={health.startTime} />],
+                ["Viewers", health.viewers ?? 0],
+                ["Memory", `${Math.round((health.memoryBytes ?? 0) / 2 ** 20)} MiB`],
+              ]}
+            />
+          </div>
+        </Card>
+      </div>
+      <Watches of={health.watches} />
+    </>
+  );
+}
+
+function Watches({ of }: { of: Health["watches"] }) {
+  return (
+    <Card flush title="Watches" count={of.length}>
+      <div className="table-scroll">
+        <table className="table">
+          <thead>
+            <tr>
+              <th>Kind</th>
+              <th>State</th>
+              <th className="num">Objects</th>
+              <th className="num">Silent for</th>
+            </tr>
+          </thead>
+          <tbody>
+            {of.map((watch) => (
+              <tr key={watch.kind}>
+                <td>{watch.kind}</td>
+                <td>
+                  {watch.stale ? (
+                    <Pill tone="red">Stale</Pill>
+                  ) : watch.synced ? (
+                    <Pill tone="green">Current</Pill>
+                  ) : (
+                    <Pill tone="grey">Listing</Pill>
+                  )}{" "}
+                  <span className="muted">{watch.error}</span>
+                </td>
+                <td className="num">{watch.objects ?? 0}</td>
+                <td className="num">{formatDuration(watch.silenceSeconds)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Card>
+  );
+}
+
+function Agents({ items }: { items: readonly AgentRow[] }) {
+  return (
+    <Card flush title="Agents" count={items.length}>
+      <div className="table-scroll">
+        <table className="table">
+          <thead>
+            <tr>
+              <th>Agent</th>
+              <th>State</th>
+              <th className="num">Runs</th>
+              <th>Running</th>
+              <th>Queues</th>
+              <th>CPU · memory</th>
+              <th>Limits by</th>
+              <th>Last heard of</th>
+            </tr>
+          </thead>
+          <tbody>
+            {items.map((row) => (
+              <tr key={row.name}>
+                <td>
+                  <strong>{row.name}</strong>
+                  <div className="muted">Levada {row.version || "?"}</div>
+                </td>
+                <td>
+                  <Pill tone={AGENT_TONES[row.state] ?? "grey"}>{row.state}</Pill>{" "}
+                  {row.cordoned && <Pill tone="orange">Cordoned</Pill>}
+                  <div className="muted">{[row.message, ...(row.troubles ?? [])].filter(Boolean).join(" · ")}</div>
+                </td>
+                <td className="num">
+                  {row.runningCount ?? 0} of {row.capacity ?? "?"}
+                </td>
+                <td>
+                  {row.running?.length ? <RunStrip runs={row.running} /> : <span className="muted">nothing</span>}
+                </td>
+                <td>
+                  {row.queues?.length
+                    ? row.queues.map((each) => (
+                        <Link key={each} className="link" to="/queues">
+                          {each}{" "}
+                        </Link>
+                      ))
+                    : "all"}
+                </td>
+                <td>
+                  {row.cpu || "–"} · {row.memory || "–"}
+                </td>
+                <td>{row.limits || "–"}</td>
+                <td>
+                  <RelativeTime time={row.heartbeatTime} />
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+    </Card>
+  );
+}
