@@ -4,7 +4,6 @@ import { useRef, useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { ApiError, api } from "@/api/client";
 import type { Created, RecentRun } from "@/api/types";
-import type { DeploymentDetail } from "@/features/definitions/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
@@ -22,6 +21,7 @@ import {
   RunStrip,
   useAnswer,
 } from "@/features/definitions/parts";
+import type { DeploymentDetail } from "@/features/definitions/types";
 import { phaseLabel, toneOf } from "@/lib/phases";
 import { formatDuration } from "@/lib/time";
 

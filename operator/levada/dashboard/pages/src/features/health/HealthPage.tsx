@@ -1,9 +1,9 @@
 import { Link } from "react-router";
-import type { AgentList, AgentRow, Health } from "@/features/definitions/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Page } from "@/components/Page";
 import { Banner, EmptyState } from "@/components/states";
 import { Answer, Facts, Pill, RunStrip, useAnswer } from "@/features/definitions/parts";
+import type { AgentList, AgentRow, Health } from "@/features/definitions/types";
 import type { Tone } from "@/lib/phases";
 import { formatDuration } from "@/lib/time";
 

@@ -3,12 +3,12 @@ import { useId, useState } from "react";
 import { Link } from "react-router";
 import { api } from "@/api/client";
 import type { Done } from "@/api/types";
-import type { LimitList, QueueList, QueueRow } from "@/features/definitions/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
 import { EmptyState } from "@/components/states";
 import { Act, Answer, Conditions, Fault, Pill, useAnswer, useScope } from "@/features/definitions/parts";
+import type { LimitList, QueueList, QueueRow } from "@/features/definitions/types";
 
 /** Queues and limits: who may go, who waits, and for how long already. */
 export default function QueuesPage() {

@@ -2,8 +2,8 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useId, useRef, useState } from "react";
 import { api } from "@/api/client";
 import type { Created } from "@/api/types";
-import type { ScheduleRow, TickList } from "@/features/definitions/types";
 import { Answer, Facts, Fault, plural, useAnswer } from "@/features/definitions/parts";
+import type { ScheduleRow, TickList } from "@/features/definitions/types";
 
 type Order = {
   from: string;

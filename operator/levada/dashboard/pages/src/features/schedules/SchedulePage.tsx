@@ -1,10 +1,10 @@
 import { useState } from "react";
 import { Link, useParams } from "react-router";
-import type { BackfillList, ScheduleDetail } from "@/features/definitions/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
 import { Act, Answer, Conditions, Facts, Lead, Pill, useAnswer } from "@/features/definitions/parts";
+import type { BackfillList, ScheduleDetail } from "@/features/definitions/types";
 import type { Tone } from "@/lib/phases";
 import { formatDuration } from "@/lib/time";
 import { BackfillForm } from "./BackfillForm";

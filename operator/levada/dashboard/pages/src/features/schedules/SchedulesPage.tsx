@@ -1,9 +1,9 @@
 import { Link } from "react-router";
-import type { ScheduleList, ScheduleRow } from "@/features/definitions/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Page } from "@/components/Page";
 import { EmptyState } from "@/components/states";
 import { Act, Answer, Pill, ReadyPill, useAnswer, useScope } from "@/features/definitions/parts";
+import type { ScheduleList, ScheduleRow } from "@/features/definitions/types";
 import { Calendar } from "./Calendar";
 
 /** Every Schedule, and the calendar of all of them. */
