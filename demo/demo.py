@@ -7,6 +7,7 @@ Each step prints how long it took. The exit code is 0 only if the run completed.
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,8 +44,12 @@ def step(title: str) -> Iterator[None]:
     print(f"    {'done':{STEP_WIDTH}} {time.perf_counter() - start:6.1f} s", flush=True)
 
 
+class DemoError(Exception):
+    """Something that the demo can do without did not work; the text says what."""
+
+
 class Demo:
-    """The demo's cluster, and the two processes beside it."""
+    """The demo's cluster, and the processes beside it."""
 
     def __init__(self) -> None:
         self.cluster = Cluster("demo", home=HOME)
@@ -81,12 +86,17 @@ class Demo:
         self.kubectl("apply", "--server-side", "-f", "-", stdin=manifests.stdout)
         self.kubectl("wait", "--for=condition=Established", "--timeout=20s", "-f", str(ROOT / "crds"))
 
-    def start(self, name: str, *arguments: str, user: str, groups: list[str]) -> None:
+    def start_as(self, name: str, *arguments: str, user: str, groups: list[str]) -> None:
         """Start the operator or the agent with an identity of its own, unless it runs already."""
+        self.start(
+            name, *arguments, kubeconfig=self.cluster.issue_kubeconfig(HOME / f"{name}.kubeconfig", user, groups)
+        )
+
+    def start(self, name: str, *arguments: str, kubeconfig: Path) -> None:
+        """Start a process that goes on when the demo ends, unless it runs already."""
         record = processes.load_record(self.records[name])
         if record and processes.is_alive(record.identity):
             return
-        kubeconfig = self.cluster.issue_kubeconfig(HOME / f"{name}.kubeconfig", user, groups)
         command = [*LEVADA, *arguments, "--kubeconfig", str(kubeconfig)]
         identity = processes.spawn(
             command,
@@ -98,7 +108,7 @@ class Demo:
 
     def start_operator(self) -> None:
         account = f"{names.OPERATOR_NAMESPACE}:{names.OPERATOR_SERVICE_ACCOUNT}"
-        self.start(
+        self.start_as(
             "operator",
             *("operator", "run", "--metrics-address", "127.0.0.1:0"),
             user=f"system:serviceaccount:{account}",
@@ -106,13 +116,24 @@ class Demo:
         )
 
     def start_agent(self) -> None:
-        self.start(
+        self.start_as(
             "agent",
             *("agent", "start", "--name", AGENT_NAME, "--root", str(ROOT)),
             user=f"system:node:{AGENT_NAME}",
             groups=["system:nodes"],
         )
         self.wait_for_agent()
+
+    def start_dashboard(self) -> str:
+        """Start the dashboard for the cluster's administrator, on a free port of this machine; its address."""
+        self.start("dashboard", "dashboard", "--port", "0", kubeconfig=self.cluster.kubeconfig)
+        log = HOME / "logs" / "dashboard.log"
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+        while not (found := re.findall(r"^dashboard: (\S+)", log.read_text() if log.exists() else "", re.MULTILINE)):
+            if time.monotonic() > deadline:
+                raise DemoError(f"the dashboard did not start within {READY_TIMEOUT_SECONDS} s: see {log}")
+            time.sleep(0.1)
+        return str(found[-1])
 
     def wait_for_agent(self) -> None:
         """Until the node exists; then kubectl can wait for its condition."""
@@ -145,6 +166,23 @@ class Demo:
         return str(folder)
 
 
+def begin_pages() -> subprocess.Popen[str]:
+    """Build the dashboard's pages beside everything else: the first time that takes as long as the run."""
+    command = [sys.executable, ROOT / "images" / "pages.py", "build"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def dashboard_of(demo: Demo, pages: subprocess.Popen[str]) -> str:
+    """The address of a running dashboard, or a sentence why there is none: the demo does not depend on it."""
+    said, _ = pages.communicate()
+    if pages.returncode:
+        return f"not available here, its pages could not be built: {said.strip()}"
+    try:
+        return demo.start_dashboard()
+    except DemoError as error:
+        return f"not available here: {error}"
+
+
 def tlc_answers() -> bool:
     """Whether the TLC's files can be had from here; decided within seconds."""
     request = urllib.request.Request(f"{TLC_URL}/yellow_tripdata_{MONTHS[0]}.parquet", method="HEAD")
@@ -162,6 +200,7 @@ def up(installed_seconds: int) -> None:
     start = time.perf_counter() - installed_seconds
     print(f"==> Python environment\n    {'done':{STEP_WIDTH}} {installed_seconds:6.1f} s")
     HOME.mkdir(exist_ok=True)
+    pages = begin_pages()
     demo = Demo()
     with step("Kubernetes control plane"):
         demo.cluster.up(progress=lambda line: print(f"    {line}", flush=True))
@@ -182,14 +221,21 @@ def up(installed_seconds: int) -> None:
     demo.kubectl("get", "flowruns", quiet=False)
     print(f"\n$ levada runs show {run_name}", flush=True)
     demo.levada("runs", "show", run_name)
-    print_epilogue(demo, run_name, time.perf_counter() - start)
+    with step("Dashboard"):
+        dashboard = dashboard_of(demo, pages)
+    print_epilogue(demo, run_name, dashboard, time.perf_counter() - start)
     sys.exit(run.returncode)
 
 
-def print_epilogue(demo: Demo, run_name: str, seconds: float) -> None:
+def print_epilogue(demo: Demo, run_name: str, dashboard: str, seconds: float) -> None:
     """How to look further, and how to stop."""
+    page = f"{dashboard.rstrip('/')}/runs/{NAMESPACE}/{run_name}" if dashboard.startswith("http") else dashboard
     print(f"""
-Everything took {seconds:.0f} s and is still running. Look further:
+Everything took {seconds:.0f} s and is still running.
+
+Dashboard: {page}
+
+Look further:
 
   export KUBECONFIG={demo.cluster.kubeconfig} PATH="{ROOT / ".venv" / "bin"}:$PATH"
   kubectl get fr,fdep,fsched
@@ -197,7 +243,7 @@ Everything took {seconds:.0f} s and is still running. Look further:
   kubectl logs -l {names.LABEL_RUN}={run_name}
   levada deployment run nyc-taxi -p date=2019-02-05 --watch
 
-Logs of the operator and the agent: {HOME / "logs"}
+Logs of the operator, the agent and the dashboard: {HOME / "logs"}
 Stop it and remove what it made:    make demo-down
 (the Kubernetes binaries stay in the cache for the next time)""")
 
