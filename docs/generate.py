@@ -154,7 +154,7 @@ def phases() -> str:
         "# Phases\n",
         NOTE,
         "A FlowRun is in one of these phases. The API server refuses any other step; an end is final.\n",
-        "![Which phase may follow which.](../images/phases.svg)\n",
+        "![The usual ways between phases.](../images/phases.svg)\n",
         "| phase | the run | may become, besides an end |",
         "|---|---|---|",
     ]
