@@ -76,16 +76,16 @@ chart: install ## Generate what charts/levada has from the models and from its v
 docs-cli: install ## Generate docs/reference/cli.md from the commands
 	@$(BIN)/python -m levada.cli.reference docs/reference/cli.md
 
-# The site is built again when a page of it has changed.
+# The site is built again when a page of it has changed. Not with --quiet: that silences the warnings that --strict counts.
 SITE := $(VENV)/.site-checked
 PAGES := mkdocs.yml $(shell find docs -type f -not -path '*/__pycache__/*') $(wildcard CHANGELOG.md CONTRIBUTING.md CODE_OF_CONDUCT.md SECURITY.md bench/README.md charts/levada/README.md)
 
 $(SITE): $(PAGES) | install
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir $(abspath $(VENV))/site 2>&1 | grep -v '^$$' || true; test $${PIPESTATUS[0]} -eq 0
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --site-dir $(abspath $(VENV))/site 2>&1 | { grep -v '^INFO' || true; }; test $${PIPESTATUS[0]} -eq 0
 	@touch $@
 
 docs: install ## Build the site of docs/ into dist/docs; every link inside it must lead somewhere
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 docs-serve: install ## Show the site on http://127.0.0.1:8000, and build it anew at each change
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
