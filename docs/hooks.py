@@ -46,7 +46,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     sections: dict[str, list[Any]] = {}
     for section in config.nav or []:
         sections.update(section)
-    named = {page for pages in sections.values() for page in pages}
+    entries = [entry for pages in sections.values() for entry in pages]
+    named = {page for entry in entries for page in (entry.values() if isinstance(entry, dict) else [entry])}
     there = [path.relative_to(ROOT / "docs").as_posix() for path in sorted((ROOT / "docs").rglob("*.md"))]
     for page in [*there, *(site for site, tree in ELSEWHERE.items() if (ROOT / tree).exists())]:
         if page not in named:
@@ -56,11 +57,11 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
-def _grouped(pages: list[str]) -> list[Any]:
+def _grouped(pages: list[Any]) -> list[Any]:
     """The pages, those of a folder inside the section's folder in a group of their own."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[Any]] = {}
     for page in pages:
-        parts = page.split("/")
+        parts = page.split("/") if isinstance(page, str) else []  # one with a title of its own stays where it stands
         groups.setdefault(parts[1] if len(parts) > 2 else "", []).append(page)
     return [*groups.pop("", []), *({name.capitalize(): below} for name, below in groups.items())]
 

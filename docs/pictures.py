@@ -75,7 +75,7 @@ def flow_of_a_run() -> str:
         arrow("M650 158H718", "create", (663, 150)),
         arrow("M785 186V238"),
         arrow("M720 290H432", "reports of its own run", (520, 283)),
-        arrow("M560 186V256H432", "what a runner cannot say", (440, 249)),
+        arrow("M560 186V256H432", "what it cannot say", (442, 249)),
         arrow("M785 306V365H652"),
         arrow("M575 130V78"),
     ]
