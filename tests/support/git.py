@@ -99,14 +99,14 @@ class GitOverHttp(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def git_over_http(folder: Path, user: str, password: str) -> Iterator[str]:
-    """Serve the bare repositories of a folder; the address is http://127.0.0.1:PORT, the repository's name follows it."""
+def git_over_http(folder: Path, user: str, password: str, *, address: str = "127.0.0.1") -> Iterator[str]:
+    """Serve the bare repositories of a folder; yields http://ADDRESS:PORT, the repository's name follows it."""
     handler = type("Handler", (GitOverHttp,), {"root": str(folder), "login": f"{user}:{password}"})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer((address, 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://{address}:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from support import go_tools
 ROOT = HERE.parents[2]
 VERSION = "0.1.0"
 SUITE = "bookworm"
-ROOTFS_PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certificates")
+ROOTFS_PACKAGES = ("python3", "python3-pip", "python3-venv", "python-is-python3", "ca-certificates")
 # Not part of an image of Python either: caches, lists, and documentation.
 ROOTFS_DROPPED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale", "var/log")
 ROOTFS = (SUITE, ROOTFS_PACKAGES, ROOTFS_DROPPED)
@@ -74,7 +75,8 @@ EXAMPLES = Image(f"levada-examples:{VERSION}", "images/examples/Dockerfile", ("f
 PAUSE = Image("levada-e2e-pause:1", "tests/e2e/images/pause/Dockerfile", (), {}, PYTHON)
 S3 = Image("levada-e2e-s3:1", "tests/e2e/images/s3/Dockerfile", ("constraints.txt",), {}, PYTHON)
 COREDNS = Image(f"levada-e2e-coredns:{go_tools.COREDNS.version}", "tests/e2e/images/coredns/Dockerfile")
-LOADED = (PAUSE, COREDNS, S3, OPERATOR, FLOW, EXAMPLES)
+# The longest build first: two are made at a time.
+LOADED = (EXAMPLES, OPERATOR, FLOW, S3, COREDNS, PAUSE)
 
 
 _IGNORED = {"__pycache__", "node_modules"}  # as in .dockerignore
@@ -168,12 +170,16 @@ def ensure(programs: Programs, progress: Progress) -> None:
         if not PYTHON.archive.exists():
             buildah.make_base(PYTHON, _rootfs(progress))
             buildah.save(PYTHON)
-        for image in missing:
+
+        def make(image: Image) -> None:
             progress(f"building image {image.name}")
             if image.base is not None and image.base is not PYTHON:
                 buildah.build(image.base, ROOT)
             buildah.build(image, programs.coredns.parent if image is COREDNS else ROOT)
             buildah.save(image)
+
+        with ThreadPoolExecutor(max_workers=2) as workers:
+            list(workers.map(make, missing))
         buildah("rmi", "--prune", what="buildah rmi")
 
 
