@@ -16,7 +16,7 @@ CONTAINER ?= docker
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION)$(if $(BASE), --build-arg BASE=$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down install pages pages-check wheel check format docs docs-serve reference docs-metrics test test-browser test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
+.PHONY: help chromium demo demo-down install pages pages-check wheel check format docs docs-serve reference docs-metrics test test-browser test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -96,7 +96,7 @@ reference: install ## Generate the pages of docs/ that are made from the code
 docs-metrics: install ## Generate the table of docs/reference/metrics.md from the code
 	@{ sed '/^| metric /,$$d' docs/reference/metrics.md; $(BIN)/levada operator metrics; } > docs/metrics.new && mv docs/metrics.new docs/reference/metrics.md
 
-test: install ## The whole test suite: unit, then against a real control plane, then kill -9
+test: install chromium ## The whole test suite: unit, then against a real control plane, then kill -9
 	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/chart
 	@$(PYTEST) tests/apiserver -m "not chaos"
 	@$(PYTEST) tests/apiserver -m chaos
@@ -109,6 +109,13 @@ test-chart: install ## The chart, rendered and refused by Helm, its alerts by pr
 
 test-apiserver: install ## The tests against a real control plane
 	@$(PYTEST) tests/apiserver -m "not chaos"
+
+# Chromium comes from Debian where that can be done; the tests say why they are skipped where not.
+chromium:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || true
+
+test-browser: install chromium ## The dashboard in a real browser, against a real control plane. LEVADA_SCREENSHOTS=1 renews docs/images
+	@$(PYTEST) tests/apiserver/browser
 
 test-chaos: install ## The tests that kill real processes at seeded moments
 	@$(PYTEST) tests/apiserver -m chaos

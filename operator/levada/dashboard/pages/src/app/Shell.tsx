@@ -150,7 +150,7 @@ function NamespaceSwitch() {
   return (
     <Menu
       trigger={
-        <button type="button" className={styles.namespace} aria-label={`Namespace: ${namespace || "all"}`}>
+        <button type="button" className={styles.namespace} aria-label={`Namespace: ${namespace || "All namespaces"}`}>
           <span className="grow truncate">{namespace || "All namespaces"}</span>
           <ChevronsUpDown size={14} aria-hidden />
         </button>

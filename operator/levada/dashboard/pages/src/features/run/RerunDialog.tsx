@@ -1,9 +1,10 @@
-import { useState } from "react";
+import { useMutation } from "@tanstack/react-query";
 import { ApiError, api } from "@/api/client";
 import type { Created, RunDetail } from "@/api/types";
 import { Dialog } from "@/components/Dialog";
+import { SchemaForm } from "@/components/SchemaForm";
+import type { Json } from "@/components/schema/schema";
 import { Banner, wordsOf } from "@/components/states";
-import styles from "./Run.module.css";
 
 interface Props {
   open: boolean;
@@ -13,11 +14,12 @@ interface Props {
   onCreated: (created: Created) => void;
 }
 
-/** Runs the Deployment anew with other parameters. */
+/** Runs the Deployment anew with other parameters: the form shows those of this run first. */
 export function RerunDialog({ open, onOpenChange, run, order, onCreated }: Props) {
+  const close = () => onOpenChange(false);
   return (
     <Dialog open={open} onOpenChange={onOpenChange} title="Rerun with other parameters" wide>
-      <Form run={run} order={order} onCreated={onCreated} onClose={() => onOpenChange(false)} />
+      <Form run={run} order={order} onCreated={onCreated} onClose={close} />
     </Dialog>
   );
 }
@@ -28,69 +30,34 @@ function Form({
   onCreated,
   onClose,
 }: Pick<Props, "run" | "order" | "onCreated"> & { onClose: () => void }) {
-  const [text, setText] = useState(() => JSON.stringify(run.parameters ?? {}, null, 2));
-  const [error, setError] = useState<unknown>(null);
-  const [busy, setBusy] = useState(false);
-  const parsed = parametersOf(text);
-  const submit = async () => {
-    if (!parsed.value) return;
-    setBusy(true);
-    setError(null);
-    try {
-      const body = { parameters: parsed.value, requestId: order };
-      onCreated(await api<Created>(`/runs/${run.run.namespace}/${run.run.name}/rerun`, { method: "POST", body }));
+  const rerun = useMutation({
+    mutationFn: (parameters: { [name: string]: Json }) =>
+      api<Created>(`/runs/${run.run.namespace}/${run.run.name}/rerun`, {
+        method: "POST",
+        body: { parameters, requestId: order },
+      }),
+    onSuccess: (created) => {
+      onCreated(created);
       onClose();
-    } catch (problem) {
-      setError(problem);
-    } finally {
-      setBusy(false);
-    }
-  };
-  const problems = error instanceof ApiError ? error.problems : [];
+    },
+  });
   return (
     <>
       <p className="muted">A new run of {run.run.deployment}. No stored result of this one is used.</p>
-      <label htmlFor="rerun-parameters">Parameters (JSON)</label>
-      <textarea
-        id="rerun-parameters"
-        className={`input mono ${styles.editor}`}
-        rows={Math.min(22, text.split("\n").length + 2)}
-        spellCheck={false}
-        value={text}
-        aria-invalid={!parsed.value}
-        onChange={(event) => setText(event.target.value)}
+      <SchemaForm
+        schema={run.parameterSchema}
+        initial={run.parameters ?? {}}
+        submitLabel={rerun.isPending ? "Starting…" : "Run"}
+        busy={rerun.isPending}
+        problems={rerun.error instanceof ApiError ? rerun.error.problems : []}
+        onSubmit={(values) => rerun.mutate(values)}
+        onCancel={onClose}
       />
-      {parsed.problem && <Banner tone="orange" title={parsed.problem} />}
-      {error !== null && (
-        <Banner tone="red" title={wordsOf(error).message}>
-          {wordsOf(error).fix}
-          {problems.map((one) => (
-            <div key={one.field}>
-              <code>{one.field}</code>: {one.message}
-            </div>
-          ))}
+      {rerun.isError && (
+        <Banner tone="red" title={wordsOf(rerun.error).message}>
+          {wordsOf(rerun.error).fix}
         </Banner>
       )}
-      <div className="actions">
-        <button type="button" className="btn" onClick={onClose}>
-          Back
-        </button>
-        <button type="button" className="btn primary" disabled={busy || !parsed.value} onClick={submit}>
-          Run
-        </button>
-      </div>
     </>
   );
-}
-
-/** The parameters that a text says, or what is wrong with it. */
-export function parametersOf(text: string): { value?: Record<string, unknown>; problem: string } {
-  try {
-    const value: unknown = JSON.parse(text);
-    if (value !== null && typeof value === "object" && !Array.isArray(value))
-      return { value: value as Record<string, unknown>, problem: "" };
-    return { problem: 'Parameters are a JSON object: { "name": value }.' };
-  } catch (error) {
-    return { problem: `This is no JSON: ${error instanceof Error ? error.message : error}` };
-  }
 }

@@ -75,7 +75,6 @@ function DaySquare({ day, today, chosen, choose }: SquareProps) {
       type="button"
       className={`day ${day.key === today ? "today" : ""}`}
       aria-pressed={day.key === chosen}
-      aria-label={`${date}: ${lines.map((line) => `${line.count} ${line.words}`).join(", ") || "no ticks"}`}
       onClick={() => choose(day.key)}
     >
       <span className="muted">{date}</span>
