@@ -1,6 +1,5 @@
 """`levada deployment`: build, apply, list and run deployments."""
 
-import json
 import os
 import secrets
 from collections.abc import Mapping
@@ -13,13 +12,11 @@ from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import error, machine_text, now, print_list, warn
 from levada.cli.overrides import check_overrides, overrides_of
+from levada.decide.orders import ALPHABET, SUFFIX_LENGTH, flow_run, suffixed, too_large
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
 from levada.resources.names import (
     ANNOTATION_TRACEPARENT,
-    API_VERSION,
     ENV_TRACEPARENT,
-    MAX_NAME_LENGTH,
-    MAX_PARAMETERS_BYTES,
 )
 from levada.resources.phases import RunPhase
 
@@ -30,9 +27,6 @@ app = new_app("Build, apply, list and run deployments.")
 app.command()(build.build)
 app.command()(build.apply)
 
-# Kubernetes' own alphabet for generated names: no vowels, so no words.
-ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
-SUFFIX_LENGTH: Final = 5
 NAME_TRIES: Final = 5
 
 
@@ -194,24 +188,16 @@ def check_size(parameters: dict[str, Any]) -> None:
     Raises:
         typer.Exit: the parameters are too large.
     """
-    size = len(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False).encode(errors="replace"))
-    if size > MAX_PARAMETERS_BYTES:
+    if problem := too_large(parameters):
         raise error(
-            f"the parameters take {size:,} bytes; {MAX_PARAMETERS_BYTES:,} are possible",
+            problem,
             "put the data into a bucket or a file that the run can read, and pass its path or URL",
         )
 
 
-def flow_run(name: str, deployment: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The order to run the deployment once."""
-    spec = {"deploymentRef": {"name": deployment}} | ({"parameters": parameters} if parameters else {})
-    return {"apiVersion": API_VERSION, "kind": "FlowRun", "metadata": {"name": name}, "spec": spec}
-
-
 def made_up_name(deployment: str) -> str:
     """`<deployment>-<5 characters>`, cut so that it is a legal name of a run."""
-    suffix = "".join(secrets.choice(ALPHABET) for _ in range(SUFFIX_LENGTH))
-    return f"{deployment[: MAX_NAME_LENGTH - SUFFIX_LENGTH - 1].rstrip('-')}-{suffix}"
+    return suffixed(deployment, "".join(secrets.choice(ALPHABET) for _ in range(SUFFIX_LENGTH)))
 
 
 def warn_if_not_ready(deployment: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "cluster": ("levada.cli.cluster", "A real Kubernetes control plane on this machine, for trying out and for tests."),
     "completion": ("levada.cli.completion", "Make TAB complete commands, options and names: bash, zsh, fish."),
     "crds": ("levada.cli.crds", "Write the custom resource definitions."),
+    "dashboard": ("levada.cli.dashboard", "Show runs, schedules and queues in the browser."),
     "deploy": ("levada.cli.deploy", "Put a flow on the cluster: Flow, Deployment and Schedules from its file."),
     "deployment": ("levada.cli.deployment", "Build, apply, list and run deployments."),
     "doctor": ("levada.cli.doctor", "Check cluster, rights, operator, clocks and storage; each with a fix."),

@@ -1,25 +1,17 @@
 """`levada runs retry`, `suspend` and `resume`: do a run again from what it has stored, stop it for a while, let it go on."""
 
-import json
-import re
 import sys
 from collections.abc import Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from levada.cli.archived import StorageOption, live_or_archived
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
 from levada.cli.output import console, error, now, time_text
+from levada.decide.orders import NAME_TRIES, RerunPlan, name_of, order, plan_of, resumption
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
-from levada.resources.names import (
-    ANNOTATION_RESUME,
-    API_VERSION,
-    FIELD_MANAGER_CLI,
-    LABEL_RETRY_OF,
-    MAX_NAME_LENGTH,
-)
+from levada.resources.names import FIELD_MANAGER_CLI
 from levada.resources.phases import RunPhase, is_terminal
 
 if TYPE_CHECKING:
@@ -30,19 +22,7 @@ if TYPE_CHECKING:
 Run = Mapping[str, Any]
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.")]
 
-NAME_TRIES: Final = 100
 ROWS_SHOWN: Final = 50
-# Of the old order: everything but what belongs to that one run alone.
-NOT_REPEATED: Final = frozenset({"cancel", "suspend", "retryOf", "fromScratch", "prestartSeconds", "parameters"})
-WAITING_FOR_INPUT: Final = "WaitingForInput"
-
-
-class RerunPlan(NamedTuple):
-    """What a retry of a run would do, as far as the run itself tells. `notes` are sentences for a person."""
-
-    reused: int
-    to_run: int
-    notes: tuple[str, ...] = ()
 
 
 def retry(
@@ -112,30 +92,6 @@ def refuse_unfinished(old: Run) -> None:
         )
 
 
-def plan_of(old: Run, *, changed: Mapping[str, Any], from_scratch: bool, generation: int | None = None) -> RerunPlan:
-    """What a retry would do. `generation`: of the Flow as it is now."""
-    status = old.get("status") or {}
-    counts = status.get("taskCounts") or {}
-    total, stored = counts.get("total") or 0, counts.get("persisted") or 0
-    if from_scratch:
-        return RerunPlan(0, total, ("From scratch: no stored result is used.",))
-    notes = []
-    if changed:
-        notes.append(
-            f"Other parameters ({', '.join(changed)}): a result is used only for a task that gets the same inputs."
-        )
-    pinned = (status.get("flow") or {}).get("generation")
-    if generation is not None and pinned is not None and generation != pinned:
-        notes.append("The Flow has changed since: tasks whose own code is another run again.")
-    done = (counts.get("completed") or 0) - stored
-    if done > 0:
-        notes.append(
-            f"{done} completed {'task has' if done == 1 else 'tasks have'} no stored result and will run again: "
-            "persist_result=True on the task, or persistResults and storage in the Deployment, store them."
-        )
-    return RerunPlan(stored, max(0, total - stored), tuple(notes))
-
-
 def plan_page(old: Run, plan: RerunPlan) -> "RenderableType":
     """The plan as a person reads it before saying yes."""
     from rich.console import Group
@@ -161,24 +117,6 @@ def plan_page(old: Run, plan: RerunPlan) -> "RenderableType":
     if hidden > 0 and rows:
         parts.append(Text(f"and {hidden} more task runs", "dim"))
     return Group(*parts, *(Text(note) for note in plan.notes))
-
-
-def order(old: Run, changed: Mapping[str, Any], *, from_scratch: bool) -> dict[str, Any]:
-    """The new FlowRun, without its name."""
-    spec = {field: value for field, value in old["spec"].items() if field not in NOT_REPEATED}
-    parameters = {**(old["spec"].get("parameters") or {}), **changed}
-    spec |= {"parameters": parameters} if parameters else {}
-    spec |= {"retryOf": old["metadata"]["name"]} | ({"fromScratch": True} if from_scratch else {})
-    metadata = {"labels": {LABEL_RETRY_OF: old["metadata"]["name"]}}
-    return {"apiVersion": API_VERSION, "kind": FLOW_RUNS.kind, "metadata": metadata, "spec": spec}
-
-
-def name_of(old: Run, number: int) -> str:
-    """`<first run of the chain>-retry-<n>`, cut so that it is a legal name of a run."""
-    first = ((old.get("status") or {}).get("rerun") or {}).get("of") or old["metadata"]["name"]
-    first = re.sub(r"-retry-[0-9]+$", "", first)
-    suffix = f"-retry-{number}"
-    return f"{first[: MAX_NAME_LENGTH - len(suffix)].rstrip('-')}{suffix}"
 
 
 async def _create(client: "Client", namespace: str, old: Run, body: dict[str, Any], name: str | None) -> dict[str, Any]:
@@ -280,30 +218,6 @@ def resume(
 
     if run(work, Target(namespace, context, kubeconfig)):
         raise typer.Exit(1)
-
-
-def resumption(found: Run, value: str | None, present: datetime) -> dict[str, Any] | None:
-    """The merge patch that lets the run go on; None if nothing keeps it."""
-    status = found.get("status") or {}
-    if found["spec"].get("suspend"):
-        return {"spec": {"suspend": False}}
-    if status.get("phase") != RunPhase.PAUSED or status.get("reason") != WAITING_FOR_INPUT:
-        return None
-    # The message says how to go on by kubectl, and so which annotation the flow looks at.
-    asked = re.search(rf"{re.escape(ANNOTATION_RESUME)}[\w.-]*", status.get("message") or "")
-    annotation = asked[0] if asked else ANNOTATION_RESUME
-    before = (found["metadata"].get("annotations") or {}).get(annotation)
-    said = present.isoformat() if value is None else value
-    # A pause without a key goes by a change of the annotation: a space more is the same value to the flow, if it is JSON.
-    return {"metadata": {"annotations": {annotation: f"{said} " if said == before and _is_json(said) else said}}}
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_over(found: Run) -> bool:

@@ -4,8 +4,10 @@ Dicts, because an object that is read, changed and written back must keep the fi
 Not here: typed models (resources/), caching (Reflector), limits on writes (`before_write` is where a caller puts them).
 """
 
+import copy
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self
@@ -14,6 +16,7 @@ import aiohttp
 
 from levada.kube import config
 from levada.kube.config import Connection
+from levada.kube.credentials import Credentials
 from levada.kube.errors import Gone, NotFound
 from levada.kube.retry import RetryPolicy
 from levada.kube.transport import (
@@ -107,6 +110,16 @@ class Client:
     ) -> None:
         """Close it."""
         await self._transport.__aexit__(kind, error, trace)
+
+    def acting_as(self, credentials: Credentials, headers: tuple[tuple[str, str], ...] = ()) -> Self:
+        """The same open connections with somebody else's credentials, or as somebody whom ours may impersonate. It lives as long as this one.
+
+        A client certificate of ours would win over a token: open this client with `Connection.without_identity` for that.
+        """
+        other = copy.copy(self)
+        other.connection = replace(self.connection, credentials=credentials, headers=headers)
+        other._transport = self._transport.sharing(other.connection)
+        return other
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
         """One object."""

@@ -10,7 +10,7 @@ import os
 import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +36,14 @@ class Connection:
     proxy: str | None = None
     ca_pem: str | None = None  # the agent trusts callers of its log endpoint by it
     cluster: str = ""  # what the kubeconfig calls it
+    headers: tuple[tuple[str, str], ...] = ()  # sent with every request: whom to impersonate
+
+    def without_identity(self) -> "Connection":
+        """The way to the same server as nobody: no token, and a TLS context without the client certificate, which would win over one."""
+        tls = None
+        if self.tls is not None:
+            tls = tls_context(ca_pem=self.ca_pem, verify=self.tls.verify_mode != ssl.CERT_NONE)
+        return replace(self, credentials=Anonymous(), tls=tls, headers=())
 
 
 def load(path: Path | str | None = None, context: str | None = None) -> Connection:

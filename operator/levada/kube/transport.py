@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any, Final, Self
 
 import aiohttp
 import orjson
+from multidict import CIMultiDict
 
 from levada.kube.config import Connection
 from levada.kube.errors import ApiError, ConnectionLost, KubeError, from_status
@@ -83,6 +85,12 @@ class Transport:
             if session is not None:
                 await session.close()
         self._session = self._streams = None
+
+    def sharing(self, connection: Connection) -> Self:
+        """One that speaks over the same open pools as somebody else. Whoever opened them closes them."""
+        other = copy.copy(self)
+        other.connection = connection
+        return other
 
     async def call(
         self,
@@ -173,7 +181,8 @@ class Transport:
         if session is None:
             raise RuntimeError("the client is not open: use `async with Client...`")
         header = await self.connection.credentials.header()
-        extra = {**(headers or {}), **({"Authorization": header} if header else {})}
+        extra = CIMultiDict({**(headers or {}), **({"Authorization": header} if header else {})})
+        extra.extend(self.connection.headers)
         started_s, code = time.monotonic(), 0
         try:
             async with session.request(

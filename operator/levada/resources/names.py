@@ -37,6 +37,8 @@ ANNOTATION_SCHEDULE_UID: Final = f"{GROUP}/schedule-uid"
 ANNOTATION_BACKFILL_UID: Final = f"{GROUP}/backfill-uid"
 # On a FlowRun whose flow is paused: a person says that it may go on. A pause with a key has an annotation of its own, `…/resume-<key>`.
 ANNOTATION_RESUME: Final = f"{GROUP}/resume"
+# On what was ordered with an id of the order: sent twice, it is the same object.
+ANNOTATION_ORDER: Final = f"{GROUP}/order-id"
 
 # On a Block that can be told: it is told of every run of its namespace, at the phases that the value lists; in OPERATOR_NAMESPACE of
 # every run there is.
@@ -52,6 +54,7 @@ ENV_TRACEPARENT: Final = "TRACEPARENT"
 FIELD_MANAGER_OPERATOR: Final = "levada-operator"
 FIELD_MANAGER_RUNNER: Final = "levada-runner"
 FIELD_MANAGER_CLI: Final = "levada-cli"
+FIELD_MANAGER_DASHBOARD: Final = "levada-dashboard"
 
 OPERATOR_NAMESPACE: Final = "levada-system"
 OPERATOR_SERVICE_ACCOUNT: Final = "levada-operator"

@@ -1,0 +1,141 @@
+"""The archive as the server may read it: only storages that it was told of, and in them only the namespace that was asked for.
+
+A Deployment's author chooses its storage, and the server has credentials of its own: without this list, anybody who may write a
+Deployment could read any bucket or file that the server can.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from levada.archive.layout import run_folder
+from levada.archive.reader import Archive
+from levada.archive.record import Entry
+from levada.dashboard.models import ArchivePlace
+from levada.exceptions import LevadaError
+from levada.settings import home
+
+T = TypeVar("T")
+Object = Mapping[str, Any]
+
+
+class Archives:
+    """The archives of many Deployments. `allowed` None: any, as in the hands of the server's own user."""
+
+    def __init__(self, allowed: tuple[str, ...] | None) -> None:
+        self._allowed = allowed
+
+    def problem(self, url: str) -> str:
+        """Why a storage may not be read; empty if it may."""
+        if self._allowed is None or any(
+            url == each or url.startswith(f"{each.rstrip('/')}/") for each in self._allowed
+        ):
+            return ""
+        return (
+            f"the dashboard was not told of the storage {url}: --storage, or dashboard.storages of the chart, names it"
+        )
+
+    def place_of(self, run: Object, deployment: Object | None) -> ArchivePlace | None:
+        """Where log and record of a run are or will be; None: nowhere."""
+        meta, status = run["metadata"], run.get("status") or {}
+        said = status.get("archive") or {}
+        url = said.get("storage") or storage_of(deployment)
+        if not url:
+            return None
+        namespace, name = meta.get("namespace", ""), meta["name"]
+        folder = run_folder(namespace, name, meta.get("uid", ""))
+        path = str(said.get("path") or folder)
+        problem = self.problem(url)
+        if not re.fullmatch(rf"runs/{re.escape(namespace)}/{re.escape(name)}-[0-9A-Za-z]{{1,8}}", path):
+            problem = "its folder is not one of this run"
+        return ArchivePlace(storage=url, path=path, complete=said.get("complete") is not False, problem=problem)
+
+    async def read(self, url: str, look: Callable[[Archive], T]) -> T | None:
+        """What a reading gives; None if the storage may not be read.
+
+        Raises:
+            LevadaError: it cannot be read.
+        """
+        if self.problem(url):
+            return None
+        return await asyncio.to_thread(lambda: look(Archive.of(url)))
+
+    async def try_read(self, place: ArchivePlace | None, look: Callable[[Archive], T], otherwise: T) -> tuple[T, str]:
+        """What a reading gives, or something else and why."""
+        if place is None or place.problem:
+            return otherwise, place.problem if place is not None else ""
+        try:
+            return await asyncio.to_thread(lambda: look(Archive.of(place.storage))), ""
+        except LevadaError as error:
+            return otherwise, str(error)
+
+    def urls(self, deployments: Sequence[Object]) -> list[str]:
+        """The storages of these Deployments that may be read; in the hands of a person also that of their machine."""
+        found = [url for each in deployments if (url := storage_of(each))]
+        here = home() / "storage"
+        if self._allowed is None and here.is_dir():
+            found.append(f"file://{here}")
+        return [url for url in dict.fromkeys(found) if not self.problem(url)]
+
+    async def find(self, urls: list[str], namespace: str, name: str) -> tuple[str, dict[str, Any]] | None:
+        """The newest archived run of a name, with all its task rows."""
+        for url in urls:
+            found, _ = await self.try_read(
+                ArchivePlace(storage=url, path=""), lambda archive: _newest(archive, namespace, name), None
+            )
+            if found is not None:
+                return url, found
+        return None
+
+    async def list(
+        self, urls: list[str], namespace: str, deployment: str | None, *, limit: int, before: str | None
+    ) -> tuple[list[Entry], list[str]]:
+        """The newest archived runs, and which archives could not be read."""
+        entries: list[Entry] = []
+        problems = []
+        for url in urls:
+            some: list[Entry] = []
+            found, problem = await self.try_read(
+                ArchivePlace(storage=url, path=""),
+                lambda archive: archive.list_runs(namespace, deployment, limit=limit, before=before),
+                some,
+            )
+            entries += found
+            problems += [f"{url}: {problem}"] if problem else []
+        entries.sort(key=lambda entry: entry.moment, reverse=True)
+        return entries[:limit], problems
+
+
+def storage_of(deployment: Object | None) -> str:
+    """The storage of a Deployment's runs; empty: none."""
+    if deployment is None:
+        return ""
+    return str((deployment.get("status") or {}).get("storage") or (deployment.get("spec") or {}).get("storage") or "")
+
+
+def run_of(entry: Entry) -> dict[str, Any]:
+    """A line of the index as a FlowRun: enough for a list."""
+    status = {
+        "phase": entry.phase, "reason": entry.reason, "message": entry.message, "startTime": entry.started or None,
+        "completionTime": entry.ended or None, "durationSeconds": entry.duration_s, "progress": entry.progress,
+        "attempt": entry.attempt,
+    }  # fmt: skip
+    return {
+        "metadata": {
+            "name": entry.name, "namespace": entry.namespace, "uid": entry.uid, "creationTimestamp": entry.created or None,
+        },
+        "spec": {"deploymentRef": {"name": entry.deployment}, **({"retryOf": entry.retry_of} if entry.retry_of else {})},
+        "status": {name: value for name, value in status.items() if value not in (None, "")},
+    }  # fmt: skip
+
+
+def _newest(archive: Archive, namespace: str, name: str) -> dict[str, Any] | None:
+    records = [record for folder in archive.folders(namespace, name) if (record := archive.record(folder)) is not None]
+    if not records:
+        return None
+    newest = max(records, key=lambda record: record.entry.moment)
+    rows = archive.tasks(newest.entry.folder)
+    place = {"storage": "", "path": newest.entry.folder, "complete": newest.complete}
+    status = {**newest.run["status"], "tasks": rows, "truncatedTasks": 0, "archive": place}
+    return {**newest.run, "status": status}

@@ -1,0 +1,159 @@
+"""The first page, from the store. No I/O, no clock."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from statistics import fmean
+from typing import Final
+
+from levada.dashboard.definitions import Views, success_ratio
+from levada.dashboard.listing import COUNTS
+from levada.dashboard.models import (
+    FailureReason,
+    HealthProblem,
+    Overview,
+    PhaseCounts,
+    QueueForecast,
+    StartsBucket,
+    TrendBucket,
+)
+from levada.dashboard.store import FAILED, Entry, Store
+from levada.dashboard.viewers import Scope
+from levada.decide.definition_views import deployment_view, queue_view, schedule_view
+from levada.decide.forecast import forecast
+
+DAY: Final = timedelta(days=1)
+AHEAD: Final = timedelta(hours=6)
+TREND_BUCKET: Final = timedelta(hours=12)
+TREND_BUCKETS: Final = 28  # a fortnight
+SHOWN: Final = 50
+TICKS_SHOWN: Final = 100
+FORECASTS_SHOWN: Final = 20
+_FIRST: Final = ("Running", "Cancelling", "Retrying", "Pending", "Paused", "Queued", "Scheduled", "Unseen")
+
+
+def overview_of(
+    store: Store,
+    views: Views,
+    runs: Scope,
+    deployments: Scope,
+    schedules: Scope,
+    *,
+    now: datetime,
+    problems: list[HealthProblem],
+    stale: bool,
+    as_of: datetime | None,
+) -> Overview:
+    """The first page. The scopes: where the viewer may see which kind."""
+    seen = [entry for entry in store.newest_first() if entry.namespace in runs]
+    active = sorted((e for e in seen if e.active), key=lambda e: (_FIRST.index(e.phase), -e.created_s))
+    since, before = now - DAY, now - 2 * DAY
+    day = [entry for entry in seen if entry.completed_s >= since.timestamp()]
+    failed = [entry for entry in day if entry.phase in FAILED]
+    own = [obj for key, obj in store.objects["Schedule"].items() if key.namespace in schedules]
+    ticks = [tick for obj in own for tick in views.ticks(obj, now, now + AHEAD, now, TICKS_SHOWN)]
+    upcoming = sorted((tick for tick in ticks if tick.outcome == "Due"), key=lambda tick: tick.time)
+    counts = Counter(COUNTS[entry.phase] for entry in seen)
+    return Overview(
+        stale=stale,
+        as_of=as_of,
+        counts=PhaseCounts.model_validate(dict(counts)),
+        active=[entry.as_row() for entry in active[:SHOWN]],
+        active_total=len(active),
+        failures=failures_of(failed, store)[:SHOWN],
+        failures_total=len(failed),
+        failures_since=since,
+        upcoming=upcoming[:TICKS_SHOWN],
+        upcoming_until=now + AHEAD,
+        forecast=_forecasts(store, schedules, now)[:FORECASTS_SHOWN],
+        trend=trend_of(seen, now),
+        trend_bucket_seconds=TREND_BUCKET.total_seconds(),
+        trend_since=datetime.fromtimestamp(min((e.created_s for e in seen), default=0.0), UTC) if seen else None,
+        success_ratio=success_ratio(day),
+        previous_success_ratio=success_ratio(
+            e for e in seen if before.timestamp() <= e.completed_s < since.timestamp()
+        ),
+        deployments=sum(key.namespace in deployments for key in store.objects["Deployment"]),
+        schedules=len(own),
+        problems=problems,
+    )
+
+
+def failures_of(failed: Iterable[Entry], store: Store) -> list[FailureReason]:
+    """Failures by Deployment and reason, the newest first."""
+    groups: dict[tuple[str, str, str], list[Entry]] = {}
+    for entry in failed:
+        groups.setdefault((entry.namespace, entry.deployment, entry.reason), []).append(entry)
+    found = []
+    for (namespace, deployment, reason), entries in groups.items():
+        newest = max(entries, key=lambda entry: entry.completed_s)
+        row = newest.as_row()
+        later = (
+            each.phase == "Completed" and each.created_s > newest.created_s
+            for each in store.runs.values()
+            if each.namespace == namespace and each.deployment == deployment
+        )
+        found.append(
+            FailureReason(
+                namespace=namespace, deployment=deployment, reason=reason, message=row.message, count=len(entries),
+                newest=row, recovered=any(later),
+            )
+        )  # fmt: skip
+    return sorted(found, key=lambda each: each.newest.completion_time or each.newest.created_time, reverse=True)
+
+
+def trend_of(entries: Iterable[Entry], now: datetime) -> list[TrendBucket]:
+    """What ended in the last fortnight, half a day at a time."""
+    length_s = TREND_BUCKET.total_seconds()
+    last = int(now.timestamp() // length_s)
+    buckets: dict[int, list[Entry]] = {index: [] for index in range(last - TREND_BUCKETS + 1, last + 1)}
+    for entry in entries:
+        index = int(entry.completed_s // length_s)
+        if index in buckets:
+            buckets[index].append(entry)
+    return [_bucket(datetime.fromtimestamp(index * length_s, UTC), ended) for index, ended in buckets.items()]
+
+
+def _bucket(start: datetime, ended: list[Entry]) -> TrendBucket:
+    good = sorted(e.duration_s for e in ended if e.phase == "Completed" and e.duration_s is not None)
+    completed, failed = sum(e.phase == "Completed" for e in ended), sum(e.phase in FAILED for e in ended)
+    overheads = [entry.overhead for entry in ended if entry.overhead is not None]
+    return TrendBucket(
+        start_time=start,
+        completed=completed,
+        failed=failed,
+        cancelled=len(ended) - completed - failed,
+        success_ratio=success_ratio(ended),
+        duration_p50_seconds=quantile(good, 0.5),
+        duration_p95_seconds=quantile(good, 0.95),
+        overhead_ratio=round(fmean(overheads), 4) if overheads else None,
+    )
+
+
+def quantile(ordered: list[float], part: float) -> float | None:
+    """The value that this part of them does not exceed: the nearest rank."""
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else None
+
+
+def _forecasts(store: Store, scope: Scope, now: datetime) -> list[QueueForecast]:
+    """The starts to come by queue, of each namespace."""
+    found: list[QueueForecast] = []
+    for namespace in sorted({key.namespace for key in store.objects["Schedule"] if key.namespace in scope}):
+        schedules, deployments, queues = (
+            [obj for key, obj in store.objects[kind].items() if key.namespace == namespace]
+            for kind in ("Schedule", "Deployment", "WorkQueue")
+        )
+        plans = forecast(
+            [schedule_view(obj) for obj in schedules],
+            {view.name: view for view in map(deployment_view, deployments)},
+            {view.name: view for view in map(queue_view, queues)},
+            start=now, span=AHEAD, bucket=timedelta(minutes=15),
+        )  # fmt: skip
+        found += [
+            QueueForecast(
+                namespace=namespace, queue=plan.queue, limit=plan.limit, starts=plan.starts, peak=plan.peak.at_once,
+                buckets=[StartsBucket(start_time=bucket.at, starts=bucket.starts) for bucket in plan.buckets],
+            )
+            for plan in plans
+        ]  # fmt: skip
+    return sorted(found, key=lambda each: (-each.peak, -each.starts))
