@@ -16,7 +16,7 @@ CONTAINER ?= docker
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION)$(if $(BASE), --build-arg BASE=$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help chromium demo demo-down install pages pages-check wheel check format docs docs-serve reference docs-metrics test test-browser test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
+.PHONY: help chromium demo demo-down install pages pages-check wheel check format docs docs-serve reference docs-metrics test test-browser test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-dashboard bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -152,6 +152,9 @@ bench-crashes: install ## 10,000 runs while the operator is killed every few sec
 
 soak: install ## Half an hour of load and faults of every kind; then every promise is checked
 	@$(BIN)/python bench/soak.py
+
+bench-dashboard: install ## 10,000 runs in the dashboard: each list's p95, and the server's memory (some minutes)
+	@$(BIN)/python bench/dashboard.py
 
 bench-schedules: install ## Schedules on time, on kwok nodes (a quarter of an hour)
 	@$(BIN)/python bench/schedules.py

@@ -60,7 +60,7 @@ class Dashboard:
 
     def get(self, path: str, token: str = "", **params):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return self.http.get(f"api/v1{path}", params=params, headers=headers)
+        return self.http.get(f"api/v1{path}", params=params or None, headers=headers)
 
     def json(self, path: str, token: str = "", **params):
         answer = self.get(path, token, **params)
@@ -142,6 +142,7 @@ def stack(cluster, installed, kubectl, tmp_path_factory) -> Iterator[Stack]:
              "spec": {"deploymentRef": {"name": "sums"}, "cron": "0 3 * * *"}},
         ])  # fmt: skip
     stack = Stack(cluster, tmp_path_factory.mktemp("dashboard"), agent_name="dashboard-agent")
+    stack.arguments["operator"] += ["--leader-elect"]
     stack.start("operator")
     stack.start("agent")
     yield stack
@@ -161,7 +162,7 @@ def tokens(stack, kubectl) -> dict[str, str]:
     made = {}
     for name, role in (("reader", "levada-view"), ("editor", "levada-edit"), ("nobody", "")):
         kubectl("-n", SPACE, "create", "serviceaccount", name)
-        for each in [role, "levada-view", "view"] if role else []:
+        for each in {role, "levada-view", "view"} if role else ():
             kubectl(
                 "-n",
                 SPACE,
