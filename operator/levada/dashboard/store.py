@@ -6,7 +6,7 @@ reads is consistent.
 
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -84,6 +84,7 @@ class Store:
         self.objects: dict[str, dict[Key, Object]] = {kind: {} for kind in DEFINITIONS}
         self.runs_of: defaultdict[Key, set[Key]] = defaultdict(set)  # by Deployment
         self._order: list[tuple[float, Key]] = []  # by creation, oldest first
+        self._newest: list[Entry] | None = None
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -99,6 +100,7 @@ class Store:
         known = self.runs.pop(key, None)
         if known is None:
             return
+        self._newest = None
         place = (known.created_s, key)
         index = self._place(place)
         if index is not None:
@@ -108,10 +110,11 @@ class Store:
         if not members:
             del self.runs_of[Key(key.namespace, known.deployment)]
 
-    def newest_first(self) -> Iterator[Entry]:
-        """All runs by creation."""
-        for _, key in reversed(self._order):
-            yield self.runs[key]
+    def newest_first(self) -> list[Entry]:
+        """All runs by creation. Not to be changed: it is made once after each change."""
+        if self._newest is None:
+            self._newest = [self.runs[key] for _, key in reversed(self._order)]
+        return self._newest
 
     def runs_of_deployment(self, key: Key) -> list[Entry]:
         """The runs of a Deployment, the newest first."""
@@ -126,6 +129,7 @@ class Store:
             self.remove_run(key)
             known = None
         self.runs[key] = entry
+        self._newest = None
         if known is None:
             insort(self._order, (entry.created_s, key))
             self.runs_of[Key(entry.namespace, entry.deployment)].add(key)
