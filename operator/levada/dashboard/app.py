@@ -158,7 +158,7 @@ def _check_origin(request: Request, settings: DashboardSettings) -> None:
     """Refuse a write that another site's page sends."""
     if settings.read_only:
         raise Problem(
-            403, "ReadOnly", "this dashboard is read-only", "Start it in another mode: see docs/dashboard.md."
+            403, "ReadOnly", "this dashboard is read-only", "Start it in another mode: see docs/howto/dashboard.md."
         )
     origin = request.headers.get("origin")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host", ""):

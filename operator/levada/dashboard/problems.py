@@ -97,7 +97,7 @@ def of_kube(error: KubeError) -> Problem:
             return unauthorized()
         case Forbidden():
             return Problem(
-                403, "Forbidden", error.message, "An administrator can give this right: see docs/dashboard.md."
+                403, "Forbidden", error.message, "An administrator can give this right: see docs/howto/dashboard.md."
             )
         case NotFound() if error.is_unknown_kind:
             return Problem(

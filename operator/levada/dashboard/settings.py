@@ -16,7 +16,7 @@ LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 class DashboardSettings:
     """What the command line says.
 
-    mode: who the viewers are, see docs/dashboard.md.
+    mode: who the viewers are, see docs/howto/dashboard.md.
     host, port: where to listen; port 0 takes a free one.
     namespaces: only these are watched; empty: all.
     namespace: in which the pages start; empty: all.
