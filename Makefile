@@ -154,7 +154,7 @@ soak: install ## Half an hour of load and faults of every kind; then every promi
 	@$(BIN)/python bench/soak.py
 
 bench-dashboard: install ## 10,000 runs in the dashboard: each list's p95, and the server's memory (some minutes)
-	@$(BIN)/python bench/dashboard.py
+	@$(BIN)/python bench/dashboard_lists.py
 
 bench-schedules: install ## Schedules on time, on kwok nodes (a quarter of an hour)
 	@$(BIN)/python bench/schedules.py
