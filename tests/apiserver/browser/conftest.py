@@ -145,7 +145,11 @@ def page(browser, dashboard) -> Iterator:
     page = browser.new_page(base_url=dashboard, viewport={"width": 1280, "height": 800})
     page.set_default_timeout(15_000)
     faults: list[str] = []
-    page.on("console", lambda said: said.type == "error" and faults.append(said.text))
+    # What the server refuses or cannot answer is logged by the browser itself, whatever the page makes of it.
+    page.on(
+        "console",
+        lambda said: said.type == "error" and "Failed to load resource" not in said.text and faults.append(said.text),
+    )
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda asked: _is_elsewhere(asked.url, dashboard) and faults.append(f"asked {asked.url}"))
     yield page
