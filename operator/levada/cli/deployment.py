@@ -92,7 +92,7 @@ def run_deployment(
         announce(created, watch=watch, output=output)
         if not watch:
             return None
-        from levada.cli.runs import watch_run
+        from levada.cli.watch import watch_run
 
         return await watch_run(client, created["metadata"]["name"], here)
 

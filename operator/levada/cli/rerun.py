@@ -69,7 +69,7 @@ def retry(
         announce(created, watch=watch, output=output)
         if not watch:
             return None
-        from levada.cli.runs import watch_run
+        from levada.cli.watch import watch_run
 
         return await watch_run(client, created["metadata"]["name"], here)
 

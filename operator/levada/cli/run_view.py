@@ -112,7 +112,7 @@ def facts(run: Run, present: datetime) -> list[tuple[str, str]]:
         ("Next attempt", time_text(status.get("nextAttemptTime")) if status.get("phase") == "Retrying" else ""),
         ("Ended", time_text(status.get("completionTime"))),
         ("Duration", duration_text(run_seconds(status, present))),
-        ("Stages", _stages(run)),
+        ("Stages", stages_text(run)),
         ("Tasks", status.get("progress", "")),
         ("Task pods", _task_pods(status.get("taskPods"))),
         ("Result", status.get("result", "")),
@@ -141,7 +141,7 @@ def _place(pod: str | None, node: str | None) -> str:
     return f"{pod} on node {node}" if pod and node else pod or ""
 
 
-def _stages(run: Run) -> str:
+def stages_text(run: Run) -> str:
     """Where the time went; of a run that is over, also what no stage explains, and what was not the flow's own."""
     stages = status_of(run).get("stages") or {}
     said = [f"{words} {duration_text(stages[key])}" for key, words in STAGES if stages.get(key) is not None]
@@ -224,12 +224,15 @@ def progress_line(run: Run) -> str:
     """What `levada runs watch` says about the run as it is now, on one line."""
     status = status_of(run)
     phase = status.get("phase") or "Created"
-    reason = status.get("reason", "")
-    # While the run goes, the reason says nothing that the phase does not.
-    why = (
-        ""
-        if phase == "Running"
-        else ": ".join(part for part in ("" if reason == phase else reason, status.get("message")) if part)
-    )
     result = f"result {status['result']}" if phase == "Completed" and status.get("result") else ""
-    return "  ".join(part for part in (phase, status.get("progress"), status.get("currentTask"), why, result) if part)
+    said = (phase, status.get("progress"), status.get("currentTask"), why_text(run), result)
+    return "  ".join(part for part in said if part)
+
+
+def why_text(run: Run) -> str:
+    """Why the run is in its phase. While it goes, the reason says nothing that the phase does not."""
+    status = status_of(run)
+    phase, reason = status.get("phase") or "Created", status.get("reason", "")
+    if phase == "Running":
+        return ""
+    return ": ".join(part for part in ("" if reason == phase else reason, status.get("message")) if part)

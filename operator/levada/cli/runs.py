@@ -98,30 +98,13 @@ def watch(
     name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
 ) -> None:
     """Follow a flow run until it ends; the exit code is 0 only if it ends as Completed."""
+    from levada.cli.watch import watch_run
 
     async def work(client: "Client", here: str) -> str:
         return await watch_run(client, name, here)
 
     if run(work, Target(namespace, context, kubeconfig)) != RunPhase.COMPLETED:
         raise typer.Exit(1)
-
-
-async def watch_run(client: "Client", name: str, namespace: str) -> str:
-    """Print a line for each change that a person would notice; return the phase that the run ended in."""
-    from levada.cli.follow import follow
-    from levada.cli.run_view import progress_line
-
-    last = ""
-
-    def report(found: dict[str, Any]) -> None:
-        nonlocal last
-        line = progress_line(found)
-        if line != last:
-            last = line
-            typer.echo(f"{now():%H:%M:%S}  {line}")
-
-    ended = await follow(client, name, namespace, report)
-    return str(ended["status"]["phase"])
 
 
 @app.command()
