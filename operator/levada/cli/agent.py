@@ -16,7 +16,7 @@ from levada.agent import settings
 from levada.agent.settings import Limiting, OnStop
 from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, Target, run
-from levada.cli.output import error, machine_text, now, print_list
+from levada.cli.output import error, machine_text, now, print_list, usage_error
 from levada.resources.kinds import NODES, PODS
 from levada.resources.names import LABEL_AGENT, LABEL_RUN
 
@@ -190,7 +190,9 @@ def set_queues(
 
     wanted = [queue for queue in (part.strip() for part in queues.split(",")) if queue]
     if not wanted:
-        raise error("an agent serves at least one queue", f"`levada agent drain {name}` sends it no more flow runs")
+        raise usage_error(
+            "an agent serves at least one queue", f"`levada agent drain {name}` sends it no more flow runs"
+        )
     try:
         settings.check_queues(wanted)
     except settings.SettingsError as problem:
@@ -255,7 +257,7 @@ def _bytes(option: str, text: str | None) -> int | None:
     try:
         return int(quantity(text)) if text is not None else None
     except FieldError:
-        raise error(f"{option} {text}: use a number of bytes, as 512Mi or 8Gi") from None
+        raise usage_error(f"{option} {text}: use a number of bytes, as 512Mi or 8Gi") from None
 
 
 async def _run(wanted_name: str | None, options: dict[str, Any], kubeconfig: Path | None, context: str | None) -> None:

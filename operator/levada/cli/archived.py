@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from levada.cli.connection import find
-from levada.cli.output import error, note, warn
+from levada.cli.output import note, usage_error, warn
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def storages(client: "Client", namespace: str, given: str | None, deployme
 
     if given:
         if "://" not in given:
-            raise error(f"--storage is a URL, not {given!r}", "for a folder: file:///path")
+            raise usage_error(f"--storage is a URL, not {given!r}", "for a folder: file:///path")
         return [given]
     selector = f"metadata.name={deployment}" if deployment else None
     try:

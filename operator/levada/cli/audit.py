@@ -7,7 +7,7 @@ import typer
 
 from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, run
-from levada.cli.output import Format, error, machine_text, print_list, table
+from levada.cli.output import Format, machine_text, print_list, table, usage_error
 from levada.resources.kinds import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -47,7 +47,7 @@ def audit(
     from levada.decide.audit import audit as entries_of
 
     if output is Format.NAME:
-        raise error("an audit has no names to print", "-o json or -o yaml")
+        raise usage_error("an audit has no names to print", "-o json or -o yaml")
 
     async def work(client: "Client", here: str) -> "list[Entry]":
         return entries_of(await facts_of(client, None if everywhere else here))

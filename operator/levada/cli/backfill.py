@@ -11,7 +11,7 @@ import typer
 
 from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import Format, console, error, machine_text
+from levada.cli.output import Format, console, error, machine_text, usage_error
 from levada.resources.kinds import BACKFILLS, DEPLOYMENTS, SCHEDULES
 from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
 
@@ -106,7 +106,7 @@ def backfill(
         if value is not None
     }
     if len(own_rule) + (schedule is not None) > 1:
-        raise error("a backfill has one of --schedule, --cron, --interval and --rrule", "leave the others out")
+        raise usage_error("a backfill has one of --schedule, --cron, --interval and --rrule", "leave the others out")
     parameters = _parameters(parameter or [])
     spec: dict[str, Any] = {
         "deploymentRef": {"name": deployment},
@@ -128,7 +128,7 @@ def _parameters(given: list[str]) -> dict[str, Any]:
     try:
         return parse_parameters(given)
     except ParameterSyntaxError as failure:
-        raise error(str(failure)) from None
+        raise usage_error(str(failure)) from None
 
 
 def _carry_out(
@@ -193,7 +193,7 @@ def _refuse_rule_without_meaning(spec: dict[str, Any]) -> None:
 
     rule = Rule.of({key: value for key, value in spec.items() if key not in {"startTime", "endTime"}})
     if "scheduleRef" not in spec and (problem := rule.problem()):
-        raise error(problem)
+        raise usage_error(problem)
 
 
 async def _create(client: "Client", body: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -264,11 +264,11 @@ def _moment(text: str, time_zone: str, option: str, *, last: bool = False) -> st
     try:
         zone = zone_of(time_zone)
     except ScheduleError as failure:
-        raise error(str(failure)) from None
+        raise usage_error(str(failure)) from None
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise error(
+        raise usage_error(
             f"{option} {text!r} is no time", "write 2026-03-01, 2026-03-01T06:00 or 2026-03-01T06:00Z"
         ) from None
     if last and len(text.strip()) <= len("2026-03-01"):

@@ -2,16 +2,19 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import age, console, error, machine_text, now, print_list, state_text, table, time_text
+from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.output import age, console, error, machine_text, now, state_text, table, time_text
 from levada.resources.kinds import BACKFILLS
 from levada.resources.names import MAX_NAME_LENGTH
 
@@ -33,7 +36,8 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the b
 @app.command("ls")
 def list_backfills(
     *,
-    output: FormatOption = None,
+    everywhere: EverywhereOption = False,
+    output: ListFormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -41,24 +45,36 @@ def list_backfills(
     """List backfills."""
 
     async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(BACKFILLS, here)
+        found, _ = await client.list(BACKFILLS, None if everywhere else here)
         return found
 
     found = run(work, Target(namespace, context, kubeconfig))
-    if output:
-        typer.echo(machine_text(found, output), nl=False)
-    elif found:
-        shown = table("NAME", "DEPLOYMENT", "PHASE", "PROGRESS", "ACTIVE", "FAILED", "AGE")
-        for body in sorted(found, key=lambda each: each["metadata"]["creationTimestamp"], reverse=True):
-            status = body.get("status") or {}
-            shown.add_row(
-                body["metadata"]["name"], body["spec"]["deploymentRef"]["name"], state_text(status.get("phase") or "Pending"),
-                status.get("progress") or "", str(status.get("active") or 0), str(status.get("failed") or 0),
-                age(body["metadata"]["creationTimestamp"], now()),
-            )  # fmt: skip
-        print_list(shown)
-    else:
-        typer.echo("no backfills: `levada backfill DEPLOYMENT --from TIME` makes one", err=True)
+    show_list(
+        found,
+        output,
+        lambda wide: backfills_table(found, now(), with_namespace=everywhere, wide=wide),
+        nothing="no backfills: `levada backfill DEPLOYMENT --from TIME` makes one",
+    )
+
+
+def backfills_table(
+    found: Sequence[Mapping[str, Any]], present: datetime, *, with_namespace: bool = False, wide: bool = False
+) -> Table:
+    """The table of `levada backfills ls`, the newest first."""
+    columns = ("NAME", "DEPLOYMENT", "PHASE", "PROGRESS", "ACTIVE", "FAILED", "AGE")
+    more = ("FROM", "TO", "AT A TIME", "MESSAGE") if wide else ()
+    made = table(*(("NAMESPACE",) if with_namespace else ()), *columns, *more)
+    for body in sorted(found, key=lambda each: str(each["metadata"]["creationTimestamp"]), reverse=True):
+        meta, spec, status = body["metadata"], body["spec"], body.get("status") or {}
+        window = (time_text(spec["startTime"]), time_text(spec["endTime"]), str(spec.get("maxActive", 5)))
+        made.add_row(
+            *((meta["namespace"],) if with_namespace else ()),
+            meta["name"], spec["deploymentRef"]["name"], state_text(status.get("phase") or "Pending"),
+            status.get("progress") or "", str(status.get("active") or 0), str(status.get("failed") or 0),
+            age(meta["creationTimestamp"], present),
+            *((*window, status.get("message") or "") if wide else ()),
+        )  # fmt: skip
+    return made
 
 
 @app.command()

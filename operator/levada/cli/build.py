@@ -11,7 +11,7 @@ import typer
 
 from levada.cli.connection import ContextOption, KubeconfigOption, Target, run
 from levada.cli.failures import prefect_hint
-from levada.cli.output import error
+from levada.cli.output import error, usage_error
 
 if TYPE_CHECKING:
     from levada.deployments import Deployment
@@ -105,9 +105,9 @@ def check_schedules(rules: dict[str, Any], timezone: str | None, anchor: str | N
         typer.Exit: it has been said.
     """
     if timezone and not any(rules.values()):
-        raise error("--timezone is that of a schedule, and there is none", "add --cron, --interval or --rrule")
+        raise usage_error("--timezone is that of a schedule, and there is none", "add --cron, --interval or --rrule")
     if anchor and not rules["interval"]:
-        raise error("--anchor-date says when an interval begins, and there is none", "add --interval")
+        raise usage_error("--anchor-date says when an interval begins, and there is none", "add --interval")
 
 
 def _write(made: "Deployment", file: Path | None, *, apply_now: bool) -> None:
@@ -160,12 +160,12 @@ def parameters_of(given: Sequence[str] | None, text: str | None, flow: "Flow[...
     try:
         found = json.loads(text) if text else {}
         if not isinstance(found, dict):
-            raise error(f"--params {text!r} must be a JSON object, such as --params '{{\"n\": 1}}'")
+            raise usage_error(f"--params {text!r} must be a JSON object, such as --params '{{\"n\": 1}}'")
         return {**found, **parse_parameters(given or [], value_for(flow))}
     except ParameterSyntaxError as failure:
-        raise error(str(failure)) from None
+        raise usage_error(str(failure)) from None
     except ValueError as failure:
-        raise error(f"--params {text!r} is no JSON: {failure}") from None
+        raise usage_error(f"--params {text!r} is no JSON: {failure}") from None
 
 
 def pairs_of(given: Sequence[str] | None, option: str) -> dict[str, str]:
@@ -178,7 +178,7 @@ def pairs_of(given: Sequence[str] | None, option: str) -> dict[str, str]:
     for each in given or ():
         name, equals, value = each.partition("=")
         if not name or not equals:
-            raise error(f"{option} {each!r} is not NAME=VALUE")
+            raise usage_error(f"{option} {each!r} is not NAME=VALUE")
         found[name] = value
     return found
 

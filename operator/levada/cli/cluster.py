@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.output import console, error, table
+from levada.cli.output import console, error, table, usage_error
 
 app = new_app(
     "A real Kubernetes control plane on this machine, for trying out and for tests: etcd, API server, "
@@ -122,7 +122,9 @@ def kubeconfig(
         cluster = Cluster(name)
         if user is None:
             if group or output:
-                raise error("--group and --output belong to an issued kubeconfig", "name its identity with --user")
+                raise usage_error(
+                    "--group and --output belong to an issued kubeconfig", "name its identity with --user"
+                )
             _ = cluster.url  # says so when there is no such cluster
             path = cluster.kubeconfig
         else:

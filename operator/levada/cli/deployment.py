@@ -1,4 +1,4 @@
-"""`levada deployment`: build, apply, list and run deployments."""
+"""`levada deployment`: build, apply, list, run, pause and resume deployments."""
 
 import os
 import secrets
@@ -10,20 +10,22 @@ import typer
 from levada.cli import build
 from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import error, machine_text, now, print_list, warn
+from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.output import error, machine_text, now, usage_error, warn
 from levada.cli.overrides import check_overrides, overrides_of
 from levada.decide.orders import ALPHABET, SUFFIX_LENGTH, flow_run, suffixed, too_large
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
 from levada.resources.names import (
     ANNOTATION_TRACEPARENT,
     ENV_TRACEPARENT,
+    FIELD_MANAGER_CLI,
 )
 from levada.resources.phases import RunPhase
 
 if TYPE_CHECKING:
     from levada.kube import Client
 
-app = new_app("Build, apply, list and run deployments.")
+app = new_app("Build, apply, list, run, pause and resume deployments.")
 app.command()(build.build)
 app.command()(build.apply)
 
@@ -33,8 +35,8 @@ NAME_TRIES: Final = 5
 @app.command("ls")
 def list_deployments(
     *,
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Deployments of all namespaces.")] = False,
-    output: FormatOption = None,
+    everywhere: EverywhereOption = False,
+    output: ListFormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -47,17 +49,46 @@ def list_deployments(
         return found
 
     found = run(work, Target(namespace, context, kubeconfig))
-    if output:
-        typer.echo(machine_text(found, output), nl=False)
-    elif found:
-        print_list(deployments_table(found, now(), with_namespace=everywhere))
-    else:
-        typer.echo("no deployments: `kubectl apply -f` one, or choose another namespace with -n", err=True)
+    show_list(
+        found,
+        output,
+        lambda wide: deployments_table(found, now(), with_namespace=everywhere, wide=wide),
+        nothing="no deployments: `levada deploy FILE.py:FLOW` makes one; -n chooses the namespace",
+    )
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.")]
+
+
+@app.command()
+def pause(
+    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
+) -> None:
+    """Start no new runs of a deployment, whoever asks for them: they wait. Those under way go on."""
+    _pause(name, Target(namespace, context, kubeconfig), paused=True)
+    typer.echo(f"deployment {name} is paused: new runs wait; `levada deployment resume {name}` lets them start")
+
+
+@app.command()
+def resume(
+    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
+) -> None:
+    """Let a paused deployment start runs again, those first that wait."""
+    _pause(name, Target(namespace, context, kubeconfig), paused=False)
+    typer.echo(f"deployment {name} starts runs again")
+
+
+def _pause(name: str, target: Target, *, paused: bool) -> None:
+    async def work(client: "Client", here: str) -> None:
+        await find(client, DEPLOYMENTS, name, here, called="deployment")
+        await client.patch(DEPLOYMENTS, name, {"spec": {"paused": paused}}, here, field_manager=FIELD_MANAGER_CLI)
+
+    run(work, target)
 
 
 @app.command("run")
 def run_deployment(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.")],
+    name: Name,
     *,
     parameter: Annotated[
         list[str] | None,
@@ -120,7 +151,7 @@ def _texts(given: list[str]) -> dict[str, str]:
     try:
         return parse_parameters(given, lambda _, text: text)
     except ParameterSyntaxError as failure:
-        raise error(str(failure)) from None
+        raise usage_error(str(failure)) from None
 
 
 async def _schema(client: "Client", deployment: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -142,7 +173,7 @@ def _read(texts: Mapping[str, str], schema: dict[str, Any]) -> dict[str, Any]:
     try:
         return {name: read(name, text) for name, text in texts.items()}
     except ParameterSyntaxError as failure:
-        raise error(str(failure)) from None
+        raise usage_error(str(failure)) from None
 
 
 async def create_run(
@@ -204,7 +235,7 @@ def warn_if_not_ready(deployment: dict[str, Any]) -> None:
     """Say beforehand why the run may not start."""
     name = deployment["metadata"]["name"]
     if deployment["spec"].get("paused"):
-        warn(f"deployment {name!r} is paused: the run waits until spec.paused is false again")
+        warn(f"deployment {name!r} is paused: the run waits until `levada deployment resume {name}`")
     conditions = (deployment.get("status") or {}).get("conditions") or []
     for each in conditions:
         if each["type"] == "Ready" and each["status"] == "False":

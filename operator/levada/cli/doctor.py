@@ -10,7 +10,7 @@ import typer
 
 from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption
-from levada.cli.output import ExitCode, Format, console, error, machine_text, table
+from levada.cli.output import ExitCode, Format, console, machine_text, table, usage_error
 from levada.resources.kinds import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
@@ -54,7 +54,7 @@ def doctor(
     from levada.kube import Client
 
     if output is Format.NAME:
-        raise error("checks have no names to print", "-o json or -o yaml", code=ExitCode.USAGE)
+        raise usage_error("checks have no names to print", "-o json or -o yaml")
 
     async def examined() -> "list[Finding]":
         dates: list[tuple[str, float]] = []

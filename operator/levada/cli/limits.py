@@ -1,12 +1,14 @@
 """`levada limits`: the slots that tasks of a namespace share, `with concurrency("db")`."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import age, error, machine_text, now, print_list, table
+from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, find, run
+from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.output import age, now, table, usage_error
 from levada.cli.queues import patch_or_create
 from levada.resources.kinds import CONCURRENCY_LIMITS
 from levada.resources.names import limit_object
@@ -24,7 +26,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, as
 @app.command("ls")
 def list_limits(
     *,
-    output: FormatOption = None,
+    everywhere: EverywhereOption = False,
+    output: ListFormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -32,34 +35,39 @@ def list_limits(
     """List limits, and who holds slots."""
 
     async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(CONCURRENCY_LIMITS, here)
+        found, _ = await client.list(CONCURRENCY_LIMITS, None if everywhere else here)
         return found
 
     found = run(work, Target(namespace, context, kubeconfig))
-    if output:
-        typer.echo(machine_text(found, output), nl=False)
-    elif found:
-        print_list(limits_table(found))
-    else:
-        typer.echo("no limits: `levada limits set NAME N` makes one", err=True)
+    show_list(
+        found,
+        output,
+        lambda wide: limits_table(found, now(), with_namespace=everywhere, wide=wide),
+        nothing="no limits: `levada limits set NAME N` makes one",
+    )
 
 
-def limits_table(found: list[dict[str, Any]]) -> "Table":
-    """The table of `levada limits ls`."""
-    made = table("NAME", "LIMIT", "PER SECOND", "ACTIVE", "WAITING", "HOLDERS", "AGE")
-    present = now()
-    for limit in sorted(found, key=lambda each: str(each["metadata"]["name"])):
+def limits_table(
+    found: list[dict[str, Any]], present: datetime, *, with_namespace: bool = False, wide: bool = False
+) -> "Table":
+    """The table of `levada limits ls`; wide names all who hold slots."""
+    columns = ("NAME", "LIMIT", "PER SECOND", "ACTIVE", "WAITING", "HOLDERS", "AGE")
+    made = table(*(("NAMESPACE",) if with_namespace else ()), *columns, *(("DESCRIPTION",) if wide else ()))
+    shown = None if wide else 3
+    for limit in sorted(found, key=lambda each: (each["metadata"].get("namespace", ""), each["metadata"]["name"])):
         spec, status = limit["spec"], limit.get("status") or {}
         rate = spec.get("slotDecayPerSecond")
         holders = [f"{holder['run']} {holder['slots']}" for holder in status.get("holders") or ()]
         made.add_row(
+            *((limit["metadata"]["namespace"],) if with_namespace else ()),
             limit["metadata"]["name"],
             str(spec["limit"]),
             f"{rate:g}" if rate else "",
             str(status.get("active", "")),
             str(status.get("waiting", "")),
-            ", ".join(holders[:3]) + (", …" if len(holders) > 3 else ""),
+            ", ".join(holders[:shown]) + (", …" if shown and len(holders) > shown else ""),
             age(limit["metadata"].get("creationTimestamp"), present),
+            *((spec.get("description") or "",) if wide else ()),
         )
     return made
 
@@ -106,5 +114,5 @@ def _object(name: str) -> str:
     """The object's name, as `concurrency(name)` in a run finds it."""
     found = limit_object(name)
     if not found:
-        raise error(f"{name!r} is no name of a limit", "it needs a letter or a digit")
+        raise usage_error(f"{name!r} is no name of a limit", "it needs a letter or a digit")
     return found

@@ -18,7 +18,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "crds": ("levada.cli.crds", "Write the custom resource definitions."),
     "dashboard": ("levada.cli.dashboard", "Show runs, schedules and queues in the browser."),
     "deploy": ("levada.cli.deploy", "Put a flow on the cluster: Flow, Deployment and Schedules from its file."),
-    "deployment": ("levada.cli.deployment", "Build, apply, list and run deployments."),
+    "deployment": ("levada.cli.deployment", "Build, apply, list, run and pause deployments."),
     "doctor": ("levada.cli.doctor", "Check cluster, rights, operator, clocks and storage; each with a fix."),
     "init": ("levada.cli.init", "Begin a project: a flow that runs as it is, and its deployment."),
     "limits": ("levada.cli.limits", "List, set and remove the limits that tasks share."),

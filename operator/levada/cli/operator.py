@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.output import error, warn
+from levada.cli.output import usage_error, warn
 
 if TYPE_CHECKING:
     from levada.kube.lease import LeaseTimes
@@ -144,7 +144,9 @@ def run(
     )
     namespaces = tuple(dict.fromkeys(namespace or ()))
     if namespaces and shard_selector:
-        raise error("--namespace and --shard-selector exclude each other", "choose the namespaces by name or by label")
+        raise usage_error(
+            "--namespace and --shard-selector exclude each other", "choose the namespaces by name or by label"
+        )
     election = None
     if leader_elect:
         election = ElectionSettings(
@@ -186,13 +188,13 @@ def _storage(said: str | None, kubeconfig: Path | None, context: str | None) -> 
 
     if said:
         if "://" not in said and said != NO_STORAGE:
-            raise error(f"--storage is a URL, not {said!r}", "for a folder: file:///path; for none: none")
+            raise usage_error(f"--storage is a URL, not {said!r}", "for a folder: file:///path; for none: none")
         if said == NO_STORAGE:
             return ""
         try:
             storage_of(said)  # what it cannot mean is said at once, not at the end of the first run
         except LevadaError as wrong:
-            raise error(f"--storage {said}: {wrong}") from None
+            raise usage_error(f"--storage {said}: {wrong}") from None
         return said
     try:
         connection = config.load(kubeconfig, context)
@@ -206,13 +208,19 @@ def _check_places(pages: str, storages: Iterable[str], hosts: Iterable[str], sec
     """Refuse what would never fit anything: it would be found out at the first run that needs it."""
     port = pages.rpartition(":")[2]
     if pages and not (":" in pages and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
-        raise error(f"--metrics-address is HOST:PORT, not {pages!r}", "for example 0.0.0.0:9464, or '' for no pages")
+        raise usage_error(
+            f"--metrics-address is HOST:PORT, not {pages!r}", "for example 0.0.0.0:9464, or '' for no pages"
+        )
     for url in storages:
         if "://" not in url:
-            raise error(f"--allow-storage is the beginning of a URL, not {url!r}", "for example s3://bucket/team-a")
+            raise usage_error(
+                f"--allow-storage is the beginning of a URL, not {url!r}", "for example s3://bucket/team-a"
+            )
     for host in hosts:
         if "/" in host or (":" in host and not host.startswith("[") and host.count(":") == 1):
-            raise error(f"--notify-allow names a host, not {host!r}", "without scheme, port and path: hooks.slack.com")
+            raise usage_error(
+                f"--notify-allow names a host, not {host!r}", "without scheme, port and path: hooks.slack.com"
+            )
     if secrets_dir is not None and not secrets_dir.is_dir():
         warn(f"--secrets-dir {secrets_dir} is no folder: notifications that need a Secret wait until it is there")
 
@@ -223,7 +231,7 @@ def _lease_times(duration_s: int, renew_deadline_s: float, retry_s: float) -> "L
     try:
         return LeaseTimes(duration_s, renew_deadline_s, retry_s)
     except ValueError as wrong:
-        raise error(str(wrong), "change --retry-period, --renew-deadline or --lease-duration") from None
+        raise usage_error(str(wrong), "change --retry-period, --renew-deadline or --lease-duration") from None
 
 
 def _in_a_loop(settings: "OperatorSettings") -> None:

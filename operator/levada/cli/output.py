@@ -93,6 +93,11 @@ def error(message: str, hint: str | None = None, *, code: ExitCode = ExitCode.FA
     return typer.Exit(int(code))
 
 
+def usage_error(message: str, hint: str | None = None) -> typer.Exit:
+    """As `error`, of a command line that means nothing."""
+    return error(message, hint, code=ExitCode.USAGE)
+
+
 def warn(message: str) -> None:
     """Say something that does not stop the command, beside its output."""
     typer.echo(f"warning: {message}", err=True)

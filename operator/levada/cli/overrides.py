@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from levada.cli.output import error
+from levada.cli.output import error, usage_error
 from levada.resources.names import OVERRIDE_ENV
 
 FIELDS: Final = "image, resources.requests.NAME, resources.limits.NAME, env.NAME, nodeSelector.LABEL, tolerations, timeoutSeconds, retries.limit"
@@ -25,7 +25,7 @@ def overrides_of(given: Sequence[str]) -> dict[str, Any]:
         path, equals, text = each.partition("=")
         parts = path.split(".", _PARTS.get(path.partition(".")[0], 1) - 1)
         if not equals or len(parts) != _PARTS.get(parts[0]) or not all(parts):
-            raise error(f"--override {each!r} is not FIELD=VALUE", f"fields: {FIELDS}")
+            raise usage_error(f"--override {each!r} is not FIELD=VALUE", f"fields: {FIELDS}")
         _put(overrides, parts, text if parts[0] in _TEXT else _value(path, text))
     return overrides
 
@@ -46,7 +46,7 @@ def _value(path: str, text: str) -> Any:
     try:
         return parse_value(path, text)
     except ParameterSyntaxError:
-        raise error(f"--override {path}={text!r} cannot be read as YAML", "put the value in quotes") from None
+        raise usage_error(f"--override {path}={text!r} cannot be read as YAML", "put the value in quotes") from None
 
 
 def check_overrides(deployment: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:

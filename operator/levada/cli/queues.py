@@ -1,12 +1,14 @@
 """`levada queues`: list, pause and resume work queues, and set their limits."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import age, machine_text, now, print_list, table, warn
+from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, find, run
+from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.output import age, now, table, warn
 from levada.resources.kinds import DEPLOYMENTS, WORK_QUEUES
 from levada.resources.names import DEFAULT_QUEUE, FIELD_MANAGER_CLI
 
@@ -24,7 +26,8 @@ Existing = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work 
 @app.command("ls")
 def list_queues(
     *,
-    output: FormatOption = None,
+    everywhere: EverywhereOption = False,
+    output: ListFormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -32,29 +35,30 @@ def list_queues(
     """List work queues: their limits, and how many runs are active and wait."""
 
     async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(WORK_QUEUES, here)
+        found, _ = await client.list(WORK_QUEUES, None if everywhere else here)
         return found
 
     found = run(work, Target(namespace, context, kubeconfig))
-    if output:
-        typer.echo(machine_text(found, output), nl=False)
-    elif found:
-        print_list(queues_table(found))
-    else:
-        typer.echo(
-            "no work queues: a queue without an object has no limit; `levada queues set-limit NAME N` makes one",
-            err=True,
-        )
+    show_list(
+        found,
+        output,
+        lambda wide: queues_table(found, now(), with_namespace=everywhere, wide=wide),
+        nothing="no work queues: a queue without an object has no limit; `levada queues set-limit NAME N` makes one",
+    )
 
 
-def queues_table(found: list[dict[str, Any]]) -> "Table":
+def queues_table(
+    found: list[dict[str, Any]], present: datetime, *, with_namespace: bool = False, wide: bool = False
+) -> "Table":
     """The table of `levada queues ls`, the queues that go first at the top."""
-    made = table("NAME", "LIMIT", "PRIORITY", "PAUSED", "ACTIVE", "WAITING", "KUEUE", "AGE")
-    present = now()
-    for queue in sorted(found, key=lambda each: (-(each["spec"].get("priority") or 0), each["metadata"]["name"])):
+    columns = ("NAME", "LIMIT", "PRIORITY", "PAUSED", "ACTIVE", "WAITING", "KUEUE", "AGE")
+    more = ("PRIORITY CLASS", "DESCRIPTION") if wide else ()
+    made = table(*(("NAMESPACE",) if with_namespace else ()), *columns, *more)
+    for queue in sorted(found, key=_order):
         spec, status = queue["spec"], queue.get("status") or {}
         limit = spec.get("concurrencyLimit")
         made.add_row(
+            *((queue["metadata"]["namespace"],) if with_namespace else ()),
             queue["metadata"]["name"],
             "none" if limit is None else str(limit),
             str(spec.get("priority") or 0),
@@ -63,8 +67,14 @@ def queues_table(found: list[dict[str, Any]]) -> "Table":
             str(status.get("waiting", "")),
             spec.get("localQueue") or "",
             age(queue["metadata"].get("creationTimestamp"), present),
+            *((spec.get("workloadPriorityClass") or "", spec.get("description") or "") if wide else ()),
         )
     return made
+
+
+def _order(queue: dict[str, Any]) -> tuple[str, int, str]:
+    meta = queue["metadata"]
+    return meta.get("namespace", ""), -(queue["spec"].get("priority") or 0), meta["name"]
 
 
 @app.command()

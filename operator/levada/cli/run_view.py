@@ -34,10 +34,11 @@ def status_of(run: Run) -> Mapping[str, Any]:
     return status
 
 
-def runs_table(runs: Sequence[Run], present: datetime, *, with_namespace: bool = False) -> Table:
+def runs_table(runs: Sequence[Run], present: datetime, *, with_namespace: bool = False, wide: bool = False) -> Table:
     """The runs, newest first."""
     columns = ("NAME", "PHASE", "TASKS", "NOW", "REASON", "DEPLOYMENT", "DURATION", "AGE")
-    made = table(*(("NAMESPACE",) if with_namespace else ()), *columns)
+    more = ("QUEUE", "ATTEMPT", "POD", "NODE", "ENDED", "MESSAGE") if wide else ()
+    made = table(*(("NAMESPACE",) if with_namespace else ()), *columns, *more)
     for run in sorted(runs, key=lambda run: str(run["metadata"].get("creationTimestamp")), reverse=True):
         meta, status = run["metadata"], status_of(run)
         made.add_row(
@@ -50,8 +51,21 @@ def runs_table(runs: Sequence[Run], present: datetime, *, with_namespace: bool =
             run["spec"]["deploymentRef"]["name"],
             duration_text(run_seconds(status, present)),
             age(meta.get("creationTimestamp"), present),
+            *(_details(status) if wide else ()),
         )
     return made
+
+
+def _details(status: Mapping[str, Any]) -> tuple[str, ...]:
+    """What only a wide list has."""
+    return (
+        status.get("queue", ""),
+        str(status.get("attempt") or ""),
+        status.get("podName", ""),
+        status.get("nodeName", ""),
+        time_text(status.get("completionTime")),
+        status.get("message", ""),
+    )
 
 
 def run_seconds(status: Mapping[str, Any], present: datetime) -> float | None:

@@ -8,7 +8,8 @@ from levada.cli import rerun, runs_removal
 from levada.cli.app import new_app
 from levada.cli.archived import StorageOption
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import console, error, machine_text, now, print_list, time_text
+from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.output import console, error, machine_text, now, time_text, usage_error
 from levada.resources.kinds import FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_CLI
 from levada.resources.phases import RunPhase
@@ -28,13 +29,13 @@ def list_runs(
     *,
     deployment: Annotated[str | None, typer.Option("--deployment", "-d", help="Only runs of this deployment.")] = None,
     phase: Annotated[RunPhase | None, typer.Option("--phase", help="Only runs in this phase.")] = None,
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Runs of all namespaces.")] = False,
+    everywhere: EverywhereOption = False,
     archived: Annotated[
         bool, typer.Option("--archived", help="Also runs that have left the cluster, from the archive.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the archive at most.")] = 50,
     storage: StorageOption = None,
-    output: FormatOption = None,
+    output: ListFormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -44,7 +45,7 @@ def list_runs(
     from levada.cli.run_view import runs_table
 
     if archived and everywhere:
-        raise error("--archived lists one namespace", "choose it with -n")
+        raise usage_error("--archived lists one namespace", "choose it with -n")
 
     chosen = {"status.phase": phase, "spec.deploymentRef.name": deployment}
     selector = ",".join(f"{field}={value}" for field, value in chosen.items() if value)
@@ -59,14 +60,12 @@ def list_runs(
         return found
 
     found = run(work, Target(namespace, context, kubeconfig))
-    if output:
-        typer.echo(machine_text(found, output), nl=False)
-    elif found:
-        print_list(runs_table(found, now(), with_namespace=everywhere))
-    else:
-        typer.echo(
-            "no flow runs" + (" that match" if selector else "") + ": `levada deployment run NAME` starts one", err=True
-        )
+    show_list(
+        found,
+        output,
+        lambda wide: runs_table(found, now(), with_namespace=everywhere, wide=wide),
+        nothing=f"no flow runs{' that match' if selector else ''}: `levada deployment run NAME` starts one",
+    )
 
 
 @app.command()

@@ -9,18 +9,34 @@ from zoneinfo import ZoneInfo
 from rich.table import Table
 from rich.text import Text
 
-from levada.cli.output import console, duration_text, moment, table
+from levada.cli.output import console, duration_text, moment, table, time_text
 from levada.decide.definitions import ScheduleView
 from levada.decide.forecast import QueueForecast
 from levada.decide.schedule_rule import jitter
 
 BAR_CHARS: Final = 30
+# What only a wide list has.
+WIDE: Final = ("LAST TICK", "CATCH-UP", "CONCURRENCY", "MESSAGE")
 
 
-def schedules_table(found: Iterable[Mapping[str, Any]], present: datetime, *, with_namespace: bool) -> Table:
+def schedules_table(
+    found: Iterable[Mapping[str, Any]], present: datetime, *, with_namespace: bool, wide: bool = False
+) -> Table:
     """One line a schedule."""
     first = ["NAMESPACE"] if with_namespace else []
-    made = table(*first, "NAME", "DEPLOYMENT", "WHEN", "ZONE", "NEXT", "LAST RUN", "STATE", "STARTED", "SKIPPED")
+    made = table(
+        *first,
+        "NAME",
+        "DEPLOYMENT",
+        "WHEN",
+        "ZONE",
+        "NEXT",
+        "LAST RUN",
+        "STATE",
+        "STARTED",
+        "SKIPPED",
+        *(WIDE if wide else ()),
+    )
     for each in sorted(found, key=lambda item: (item["metadata"].get("namespace", ""), item["metadata"]["name"])):
         spec, status = each["spec"], each.get("status") or {}
         upcoming = moment(next(iter(status.get("nextRuns") or ()), None))
@@ -36,8 +52,19 @@ def schedules_table(found: Iterable[Mapping[str, Any]], present: datetime, *, wi
             _state(status),
             str(status.get("started") or 0),
             _skipped(status),
+            *(_details(spec, status) if wide else ()),
         )
     return made
+
+
+def _details(spec: Mapping[str, Any], status: Mapping[str, Any]) -> tuple[str, ...]:
+    ready = _ready(status) or {}
+    return (
+        time_text(status.get("lastTick")),
+        spec.get("catchUp") or "",
+        spec.get("concurrencyPolicy") or "",
+        ready.get("message") or "",
+    )
 
 
 def when(spec: Mapping[str, Any]) -> str:
@@ -49,8 +76,12 @@ def when(spec: Mapping[str, Any]) -> str:
     return str(spec.get("rrule") or "").replace("\n", " ")
 
 
+def _ready(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return next((item for item in status.get("conditions") or () if item.get("type") == "Ready"), None)
+
+
 def _state(status: Mapping[str, Any]) -> Text:
-    ready = next((item for item in status.get("conditions") or () if item.get("type") == "Ready"), None)
+    ready = _ready(status)
     if ready is None:
         return Text("Unseen", style="yellow")
     good = ready["status"] == "True"

@@ -9,7 +9,8 @@ import typer
 
 from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import Format, console, error, machine_text, now, print_list
+from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.output import Format, console, error, machine_text, now, usage_error
 from levada.resources.kinds import DEPLOYMENTS, SCHEDULES, WORK_QUEUES
 from levada.resources.names import FIELD_MANAGER_CLI
 
@@ -26,8 +27,8 @@ MAX_SPAN: Final = timedelta(days=366)
 @app.command("ls")
 def list_schedules(
     *,
-    everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Schedules of all namespaces.")] = False,
-    output: FormatOption = None,
+    everywhere: EverywhereOption = False,
+    output: ListFormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -40,12 +41,12 @@ def list_schedules(
         return found
 
     found = run(work, Target(namespace, context, kubeconfig))
-    if output:
-        typer.echo(machine_text(found, output), nl=False)
-    elif found:
-        print_list(schedules_table(found, now(), with_namespace=everywhere))
-    else:
-        typer.echo("no schedules: `kubectl apply -f` one, or choose another namespace with -n", err=True)
+    show_list(
+        found,
+        output,
+        lambda wide: schedules_table(found, now(), with_namespace=everywhere, wide=wide),
+        nothing="no schedules: `kubectl apply -f` one, or choose another namespace with -n",
+    )
 
 
 @app.command("next")
@@ -164,7 +165,7 @@ def span_of(text: str, option: str) -> timedelta:
         else None
     )
     if not span or span > MAX_SPAN:
-        raise error(f"{option} {text!r} is no span", "write 90m, 24h or 7d; at most 366d")
+        raise usage_error(f"{option} {text!r} is no span", "write 90m, 24h or 7d; at most 366d")
     return span
 
 
@@ -205,7 +206,7 @@ def plan_values(
 
 def _print_values(values: dict[str, Any], output: Format) -> None:
     if output is Format.NAME:
-        raise error("this has no names: use -o json or -o yaml")
+        raise usage_error("this has no names: use -o json or -o yaml")
     if output is Format.JSON:
         typer.echo(json.dumps(values, indent=2))
     else:
