@@ -135,4 +135,4 @@ def test_the_command(cluster, team):
     assert entry["serviceAccount"] == "levada-runner"
     assert {"kind": "ServiceAccount", "namespace": team, "name": "ci", "via": "RoleBinding ci (ClusterRole levada-start)"} in entry["startedBy"]  # fmt: skip
     assert levada("--strict").returncode == 1
-    assert levada("-o", "name").returncode == 1
+    assert levada("-o", "name").returncode == 2

@@ -1,11 +1,13 @@
 """`levada runs` and `levada deployment` as processes, against a real API server."""
 
+import importlib.metadata
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 
 import pytest
@@ -266,3 +268,11 @@ def test_tab_completes_names_from_the_cluster(levada):
         [sys.executable, "-m", "levada.cli", *words], env=levada.environment, capture_output=True, text=True, timeout=30, check=True
     )  # fmt: skip
     assert done.stdout.splitlines() == ["one", ":4"]
+
+
+def test_kubectl_takes_it_as_a_plugin(kubectl_for, cluster, monkeypatch):
+    scripts = sysconfig.get_path("scripts")
+    monkeypatch.setenv("PATH", os.pathsep.join([scripts, os.environ["PATH"]]))
+    kubectl = kubectl_for(cluster.kubectl, cluster.kubeconfig)
+    assert kubectl("levada", "version") == f"levada {importlib.metadata.version('levada')}\n"
+    assert f"{scripts}/kubectl-levada" in kubectl("plugin", "list")

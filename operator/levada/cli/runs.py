@@ -96,7 +96,10 @@ def show(
 def watch(
     name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
 ) -> None:
-    """Follow a flow run until it ends; the exit code is 0 only if it ends as Completed."""
+    """Follow a flow run until it ends; the exit code is 0 only if it ends as Completed.
+
+    A terminal shows its progress, stages and tasks as they go; a pipe gets a line for each change.
+    """
     from levada.cli.watch import watch_run
 
     async def work(client: "Client", here: str) -> str:

@@ -52,7 +52,7 @@ def test_what_keeps_a_run_from_starting_is_said_beforehand(capsys, deployment, s
 def test_a_bad_parameter_is_an_error_before_any_cluster_is_asked(monkeypatch, tmp_path):
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     result = CliRunner().invoke(app, ["run", "etl", "-p", "date"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "'date' is not name=value" in result.stderr
 
 

@@ -1,13 +1,15 @@
 """What people do wrong on the command line: each is told its cause and what to do, at once, and none has an effect."""
 
 import asyncio
+import importlib
 import subprocess
 import sys
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from levada.cli import backfill, backfills, failures, follow, limits, logs, main, output, queues
+from levada.cli import archived, backfill, backfills, failures, follow, limits, logs, main, output, queues
 from levada.kube.errors import NotFound, from_status
 from levada.resources.kinds import BACKFILLS, CONCURRENCY_LIMITS, DEPLOYMENTS, SCHEDULES, WORK_QUEUES
 
@@ -81,7 +83,7 @@ def test_an_option_of_the_operator_that_fits_nothing(option, value, said):
         [sys.executable, "-m", "levada.cli", "operator", "run", "--kubeconfig", "/nowhere", option, value],
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    assert shown.returncode == (5 if option == "--secrets-dir" else 1)  # that one is but a warning
+    assert shown.returncode == (5 if option == "--secrets-dir" else 2)  # that one is but a warning
     assert said in shown.stderr
     assert "Traceback" not in shown.stderr
 
@@ -188,3 +190,33 @@ def test_lists_keep_their_words_whole_on_a_narrow_screen(monkeypatch, capsys):
     made.add_row("nightly-20260701t003000z", "WaitingForEarlierRun", "report")
     output.print_list(made)
     assert "nightly-20260701t003000z  WaitingForEarlierRun  report" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("deployment run etl -p x", "'x' is not name=value"),
+        ("deployment run etl --override image", "--override 'image' is not FIELD=VALUE"),
+        ("deployment run etl --override tolerations={", "cannot be read as YAML"),
+        ("backfill etl --from 2026-03-01 --cron x --interval 60", "a backfill has one of"),
+        ("backfill etl --from yesterday", "'yesterday' is no time"),
+        ("audit -o name", "an audit has no names to print"),
+        ("doctor -o name", "checks have no names to print"),
+        ("schedules plan --next soon", "'soon' is no span"),
+        ("runs ls --archived -A", "--archived lists one namespace"),
+        ("limits set __ 3", "'__' is no name of a limit"),
+    ],
+)
+def test_a_line_that_means_nothing_ends_with_2(line, said):
+    group, *arguments = line.split()
+    module = importlib.import_module(main.GROUPS[group][0])
+    ended = CliRunner().invoke(module.app, arguments)
+    assert ended.exit_code == output.ExitCode.USAGE, ended.output
+    assert said in ended.stderr
+
+
+def test_a_storage_that_is_no_url_ends_with_2(capsys):
+    with pytest.raises(typer.Exit) as ended:
+        asyncio.run(archived.storages(None, "team", "bucket"))
+    assert ended.value.exit_code == output.ExitCode.USAGE
+    assert "--storage is a URL, not 'bucket'" in capsys.readouterr().err
