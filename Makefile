@@ -16,7 +16,7 @@ CONTAINER ?= docker
 BUILD = $(CONTAINER) build --build-arg VERSION=$(VERSION)$(if $(BASE), --build-arg BASE=$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help chromium demo demo-down install pages pages-check wheel check format docs docs-serve reference docs-metrics test test-browser test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-dashboard bench-schedules bench-crashes soak bench-engine coverage crds chart constraints sbom audit clean
+.PHONY: help chromium demo demo-down install pages pages-check wheel check format docs docs-serve reference docs-metrics test test-browser test-unit test-chart test-apiserver test-chaos test-e2e images kind kind-run kind-down bench-operator bench-start bench-archive bench-dashboard bench-schedules bench-crashes soak bench-engine bench-cli coverage crds chart constraints sbom audit clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk 'BEGIN {FS = ":.*## "} {printf "  %-16s %s\n", $$1, $$2}'
@@ -60,6 +60,7 @@ check: install pages-check ## Formatting, lint, types, import rules, generated f
 	@$(BIN)/python -m levada.dashboard.openapi --check
 	@$(BIN)/python charts/generate.py --check
 	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m levada.cli.reference --check docs/reference/cli.md
 	@$(MAKE) --no-print-directory $(SITE)
 	@test ! -e operator/__init__.py || { echo "error: operator/__init__.py shadows the standard library's operator module: remove it" >&2; exit 1; }
 
@@ -164,6 +165,9 @@ bench-archive: install ## What archiving costs a run
 
 bench-engine: install ## The engine beside Prefect, in one go
 	@$(BIN)/python bench/engine.py
+
+bench-cli: install ## How long small commands take beside a bare interpreter
+	@$(BIN)/python bench/cli.py
 
 coverage: install ## Branch coverage of the engine and the SDK by their unit tests, at least 95 %
 	@rm -f .coverage .coverage.*

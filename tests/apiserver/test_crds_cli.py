@@ -274,5 +274,4 @@ def test_kubectl_takes_it_as_a_plugin(kubectl_for, cluster, monkeypatch):
     scripts = sysconfig.get_path("scripts")
     monkeypatch.setenv("PATH", os.pathsep.join([scripts, os.environ["PATH"]]))
     kubectl = kubectl_for(cluster.kubectl, cluster.kubeconfig)
-    assert kubectl("levada", "version") == f"levada {importlib.metadata.version('levada')}\n"
-    assert f"{scripts}/kubectl-levada" in kubectl("plugin", "list")
+    assert kubectl("levada", "version") == f"{importlib.metadata.version('levada')}\n"

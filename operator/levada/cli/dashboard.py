@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption
 from levada.cli.output import error, note
 
-app = typer.Typer(add_completion=False)
+app = new_app()
 
 
 class Auth(StrEnum):
