@@ -1,6 +1,8 @@
 """The operator's pods are killed, upgraded and uninstalled while runs go on. Last in the order of names, because then it is gone."""
 
 import json
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -55,6 +57,26 @@ def test_a_run_does_not_notice_an_upgrade_of_the_operator(team: Team, kubectl, h
     assert not operator_pods(kubectl) & before
     status = team.until("through", "Completed", 90)
     assert (status["result"], status["attempt"]) == ("66", 1)
+
+
+def test_a_schedule_has_fired_each_minute_all_the_while(minutely: Team):
+    def ticks(*phases):
+        runs = json.loads(minutely.kubectl("get", "fr", "-o", "json"))["items"]
+        chosen = [run["metadata"]["name"] for run in runs if run.get("status", {}).get("phase") in phases]
+        return sorted(datetime.strptime(name, "minutely-%Y%m%dt%H%M%Sz") for name in chosen)
+
+    wait_until(lambda: len(ticks("Completed")) >= 2, "two ticks have had their runs", 150)
+    minutes = ticks("Completed")
+    assert [later - earlier for earlier, later in pairwise(minutes)] == [timedelta(minutes=1)] * (len(minutes) - 1)
+    assert not ticks("Failed", "Crashed", "Skipped", "TimedOut")
+    expected = {f"minutely-{minute:%Y%m%dt%H%M%Sz}" for minute in minutes[-3:]}
+
+    def recorded():
+        schedule = json.loads(minutely.kubectl("get", "fsched", "minutely", "-o", "json"))
+        return {entry["run"] for entry in schedule["status"]["ledger"]}
+
+    # A run may be over before the tick's fate is written: runs are made up to three seconds early.
+    wait_until(lambda: recorded() >= expected, "the ledger has the last ticks")
 
 
 def test_an_uninstall_leaves_nothing_hanging_and_every_run_there(team: Team, kubectl, helm):

@@ -3,6 +3,8 @@
 python -m e2e.harness.prepare
 """
 
+import sys
+
 from e2e.harness import images, tools
 from levada.cluster import ClusterError, binaries
 
@@ -19,6 +21,8 @@ def everything(progress: tools.Progress) -> None:
         programs = tools.ensure_programs(progress)
     except ClusterError as error:
         raise tools.HarnessError(f"{error}\n{error.hint}") from error
+    # Here npm knows this machine's settings; the operator's image takes pages that are built.
+    tools.run([sys.executable, images.ROOT / "images" / "pages.py", "build"], what="building the dashboard's pages")
     images.ensure(programs, progress)
 
 
