@@ -104,6 +104,24 @@ def ended(runs, *names):
     return lambda: all(is_terminal(runs()[name].get("status", {}).get("phase")) for name in names) and runs()
 
 
+def where_it_stands(run):
+    """What of a run tells who is still to act on it: its phase, its archive, and what keeps it."""
+    metadata, status = run["metadata"], run.get("status", {})
+    asked = ("deletionTimestamp", "finalizers", "labels", "annotations", "resourceVersion")
+    told = (
+        "phase",
+        "reason",
+        "message",
+        "startTime",
+        "completionTime",
+        "archive",
+        "conditions",
+        "diagnosis",
+        "notified",
+    )
+    return {key: metadata.get(key) for key in asked} | {key: status.get(key) for key in told}
+
+
 def test_log_rows_and_record_outlive_pod_and_run(*, archive, deploy, start, runs, levada, kubectl, namespace, stack):
     deploy()
     start("r1", text="good morning")
@@ -201,7 +219,13 @@ def test_whenever_the_operator_is_killed_nothing_is_lost(*, archive, stack, depl
         return next(moments, None) is None
 
     wait_until(step, "some kills", 120)
-    wait_until(lambda: runs() == {}, "all have left", 60)
+    try:
+        wait_until(lambda: runs() == {}, "all have left", 100)
+    except AssertionError as error:
+        indexed = [entry.name for entry in archive.list_runs(namespace, "d")]
+        left = {name: where_it_stands(run) for name, run in runs().items()}
+        logs = "\n".join(f"{part}:\n{stack.log(part)[-6000:]}" for part in ("operator", "agent"))
+        raise AssertionError(f"{error}; in the index: {indexed}; left:\n{json.dumps(left, indent=1)}\n{logs}") from None
     assert sorted(entry.name for entry in archive.list_runs(namespace, "d")) == names
 
 
