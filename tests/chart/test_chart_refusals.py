@@ -24,6 +24,11 @@ BOTH = {"metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled
         ({"kueue": {"enabled": True}}, "kueue.clusterQueue is empty"),
         ({"namespaced": True, "shardSelector": "a=b"}, "namespaced and shardSelector exclude each other"),
         ({"namespaced": True, "flowNamespaces": []}, "namespaced is true and flowNamespaces is empty"),
+        ({"networkPolicy": {"runs": True, "runsAllow": ["dns"]}}, "networkPolicy.runsAllow limits nothing while"),
+        (
+            {"networkPolicy": {"runsAllow": ["dns"], "runsEgress": []}},
+            "networkPolicy.runsAllow is given and networkPolicy.runs is false",
+        ),
         ({"leaderElection": {"retryPeriodSeconds": 9}}, "leaderElection: retryPeriodSeconds must be below"),
         ({"leaderElection": {"leaseDurationSeconds": 5}}, "leaderElection: retryPeriodSeconds must be below"),
     ],
@@ -70,6 +75,7 @@ def test_kinds_that_the_cluster_lacks_are_named(render, values, said):
         ({"notifications": {"secrets": [{"name": "slack"}]}}, "/notifications/secrets/0", "missing properties"),
         ({"nodeSelector": {"a": True}}, "/nodeSelector/a", "got boolean, want string"),
         ({"fullname": "Levada"}, "/fullname", "does not match pattern"),
+        ({"networkPolicy": {"runsAllow": ["ssh"]}}, "/networkPolicy/runsAllow/0", "value must be one of 'dns', 'apiServer', 'https', 'http', 'git'"),
         ({"resources": {"limit": {}}}, "/resources", "additional properties 'limit' not allowed"),
     ],
 )  # fmt: skip

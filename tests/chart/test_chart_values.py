@@ -114,6 +114,7 @@ CASES = [
     Case("networkPolicy.metricsFrom", [{"namespaceSelector": {"matchLabels": {"a": "monitoring"}}}], "a: monitoring"),
     Case("networkPolicy.egress", [{"ports": [{"port": 443}]}], "port: 443"),
     Case("networkPolicy.runs", False, "!name: levada-runs"),
+    Case("networkPolicy.runsAllow", ["git"], "port: 9418", {"networkPolicy": {"runsEgress": []}}),
     Case("networkPolicy.runsEgress", [{"ports": [{"port": 444}]}], "port: 444"),
     Case("kueue.enabled", False, "!kind: LocalQueue"),
     Case("kueue.localQueue", "research-queue", "name: research-queue"),

@@ -40,3 +40,12 @@ subjects:
 {{- define "levada.runbook" -}}
 {{ .base | default "docs/runbooks" }}/{{ .name }}.md
 {{- end }}
+
+{{/* What networkPolicy.runsAllow names. A NetworkPolicy sees the port behind a Service: the API server's is 6443 on many clusters. */}}
+{{- define "levada.runsPorts" -}}
+dns: [{port: 53, protocol: UDP}, {port: 53, protocol: TCP}]
+apiServer: [{port: 443, protocol: TCP}, {port: 6443, protocol: TCP}]
+https: [{port: 443, protocol: TCP}]
+http: [{port: 80, protocol: TCP}]
+git: [{port: 22, protocol: TCP}, {port: 9418, protocol: TCP}]
+{{- end }}
