@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +19,8 @@ from urllib.parse import quote
 
 import boto3
 import pytest
+from aiosmtpd.controller import Controller as SmtpController
+from aiosmtpd.smtp import AuthResult
 from moto.server import ThreadedMotoServer
 
 from levada.blocks import Secret
@@ -33,8 +36,11 @@ MARK = secrets.token_hex(6)
 PUBLIC = f"public-{MARK}"
 CANARIES = {
     way: f"canary-{MARK}-{way}"
-    for way in ("env", "from", "volume", "block", "s3", "operator-s3", "url", "sign", "header", "password", "git")
-}
+    for way in (
+        "env", "from", "volume", "block", "s3", "operator-s3", "url", "sign", "header", "password", "git", "smtp-user", "smtp-password",
+    )
+}  # fmt: skip
+LOGIN_REFUSED = "the server does not take username and password"
 CODE = """
 import hashlib, os
 from pathlib import Path
@@ -142,9 +148,47 @@ def receiver():
         yield made
 
 
+class MailServer:
+    """Takes mail, and no login until `opens` is set: until then an error is on record."""
+
+    def __init__(self):
+        self.logins, self.mails, self.opens = [], [], False
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.controller = SmtpController(
+            self,
+            hostname="127.0.0.1",
+            port=self.port,
+            authenticator=self.check,
+            auth_require_tls=False,
+        )
+
+    def check(self, server, session, envelope, mechanism, data):
+        self.logins.append((data.login.decode(), data.password.decode()))
+        return AuthResult(success=self.opens, handled=False)
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        self.mails.append(envelope.content.decode())
+        return "250 OK"
+
+
 @pytest.fixture
-def ran(*, stack, s3, repository, kubectl, namespace, receiver, secrets_dir):
-    """Runs with all the secrets, two that complete and one that fails, told to a receiver and archived."""
+def mail_server():
+    made = MailServer()
+    made.controller.start()
+    yield made
+    made.controller.stop()
+
+
+@pytest.fixture
+def glimpses():
+    """The runs as they were seen before their end: errors of deliveries stand in them no longer than they last."""
+    return []
+
+
+@pytest.fixture
+def ran(*, stack, s3, repository, kubectl, namespace, receiver, mail_server, secrets_dir, glimpses):
+    """Runs with all the secrets, two that complete and one that fails, told to a receiver and by mail, and archived."""
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     given = {"c-env": "env", "c-from": "from", "c-volume": "volume", "token": "block"}
     for name, way in given.items():
@@ -158,7 +202,12 @@ def ran(*, stack, s3, repository, kubectl, namespace, receiver, secrets_dir):
     (hook / "url").write_text(f"{receiver.url}/{CANARIES['url']}?token={CANARIES['password']}")
     (hook / "sign").write_text(CANARIES["sign"])
     (hook / "header").write_text(f"Bearer {CANARIES['header']}")
-    kubectl("-n", namespace, "apply", "--server-side", "-f", "-", stdin=definitions(s3[0], repository))
+    mail = secrets_dir / namespace / "mail"
+    mail.mkdir()
+    (mail / "username").write_text(CANARIES["smtp-user"])
+    (mail / "password").write_text(CANARIES["smtp-password"])
+    manifests = definitions(s3[0], repository, mail_server.port)
+    kubectl("-n", namespace, "apply", "--server-side", "-f", "-", stdin=manifests)
     parameters = {"mark": PUBLIC, "digests": [digest(way) for way in ("env", "from", "volume", "block", "s3")]}
     for name, more in (("good", {}), ("bad", {"fails": True})):
         spec = {"deploymentRef": {"name": "canary"}, "parameters": parameters | more}
@@ -168,7 +217,9 @@ def ran(*, stack, s3, repository, kubectl, namespace, receiver, secrets_dir):
     kubectl("-n", namespace, "create", "-f", "-", stdin=an_object("FlowRun", "git", spec))
 
     def settled():
-        items = json.loads(kubectl("-n", namespace, "get", "fr", "-o", "json"))["items"]
+        glimpses.append(kubectl("-n", namespace, "get", "fr", "-o", "json"))
+        mail_server.opens = mail_server.opens or LOGIN_REFUSED in glimpses[-1]
+        items = json.loads(glimpses[-1])["items"]
         statuses = {each["metadata"]["name"]: each.get("status", {}) for each in items}
         return statuses if all(each.get("notified") and each.get("archive") for each in statuses.values()) else None
 
@@ -189,7 +240,7 @@ def ran(*, stack, s3, repository, kubectl, namespace, receiver, secrets_dir):
     return statuses
 
 
-def definitions(s3_url, repository):
+def definitions(s3_url, repository, mail_port):
     key = {"name": "hook", "key": "sign"}
     webhook = {
         "urlFrom": {"name": "hook", "key": "url"},
@@ -223,7 +274,19 @@ def definitions(s3_url, repository):
         }
     }
     git = {"url": repository, "secretRef": {"name": "c-git"}}
-    told = [{"name": "hook", "phases": ["Completed", "Failed"], "to": {"webhook": webhook}}]
+    email = {
+        "host": "127.0.0.1",
+        "port": mail_port,
+        "security": "None",
+        "from": "levada@example.com",
+        "to": ["ops@example.com"],
+        "credentials": {"name": "mail"},
+    }
+    phases = ["Completed", "Failed"]
+    told = [
+        {"name": "hook", "phases": phases, "to": {"webhook": webhook}},
+        {"name": "mail", "phases": phases, "to": {"email": email}},
+    ]
     return [
         an_object("Flow", "canary-git", {"entrypoint": "flow.py:main", "source": {"git": git}}),
         an_object("Deployment", "canary-git", {"flowRef": {"name": "canary-git"}, "notifications": told}),
@@ -281,18 +344,34 @@ def places(stack, s3, kubectl, cluster, namespace):
 
 def spellings(canary):
     """The value itself, and as it looks in the forms that hide it from a plain search."""
-    return {canary, quote(canary, safe=""), base64.b64encode(canary.encode()).decode().rstrip("=")}
+    return {canary, quote(canary, safe=""), *in_base64(canary.encode())}
 
 
-def test_no_secret_is_anywhere(*, ran, stack, s3, kubectl, cluster, namespace, receiver):
-    found = dict(places(stack, s3, kubectl, cluster, namespace))
-    leaks = [
+def in_base64(value):
+    """What is left of the value when base64 encodes it with something before it, as logins do: `user:password`, `NUL user NUL password`."""
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + value).decode()
+        yield whole[4 if before else 0 : (before + len(value)) // 3 * 4]
+
+
+def test_the_search_sees_a_value_inside_base64():
+    for before in (b"", b"u:", b"us:", b"user:", b"\0u\0"):
+        text = base64.b64encode(before + CANARIES["smtp-password"].encode() + b"\n").decode()
+        assert any(spelling in text for spelling in spellings(CANARIES["smtp-password"])), before
+
+
+def leaking(found):
+    return [
         (way, where)
         for where, text in found.items()
         for way, canary in CANARIES.items()
         if any(spelling in text for spelling in spellings(canary))
     ]
-    assert leaks == []
+
+
+def test_no_secret_is_anywhere(*, ran, stack, s3, kubectl, cluster, namespace, receiver, mail_server, glimpses):
+    found = dict(places(stack, s3, kubectl, cluster, namespace)) | {"the runs before their end": "".join(glimpses)}
+    assert leaking(found) == []
     marked = {where for where, text in found.items() if PUBLIC in text}
     for needed in ("flowruns.levada.dev of the namespace", "jobs of the namespace", "log of the pod of good", "log of the pod of bad", "log of the pod of git", "levada runs logs bad -n " + namespace):  # fmt: skip
         assert needed in marked, sorted(marked)
@@ -301,6 +380,10 @@ def test_no_secret_is_anywhere(*, ran, stack, s3, kubectl, cluster, namespace, r
     # What was sent did carry them: the receiver is who they were for.
     assert CANARIES["url"] in receiver.got[0].path
     assert receiver.got[0].headers["authorization"] == f"Bearer {CANARIES['header']}"
+    assert set(mail_server.logins) == {(CANARIES["smtp-user"], CANARIES["smtp-password"])}
+    assert len(mail_server.mails) >= len(ran)
+    assert LOGIN_REFUSED in found["the runs before their end"]
+    assert leaking(dict(enumerate(mail_server.mails))) == []
     assert PUBLIC in json.dumps(ran)
 
 
