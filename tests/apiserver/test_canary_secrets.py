@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(240)]
 MARK = secrets.token_hex(6)
 PUBLIC = f"public-{MARK}"
 CANARIES = {
-    way: f"canary-{MARK}-{way}"
+    way: f"canary-{way}-{MARK}"
     for way in (
         "env", "from", "volume", "block", "s3", "operator-s3", "url", "sign", "header", "password", "git", "smtp-user", "smtp-password",
     )
