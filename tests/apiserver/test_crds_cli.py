@@ -102,7 +102,7 @@ def test_what_is_wrong_with_an_order_is_said(levada):
     levada("deployment", "run", "etl", "--name", "mine")
     assert "there is a flow run 'mine' already" in levada("deployment", "run", "etl", "--name", "mine", exit_code=1)
     assert "has no dots" in levada("deployment", "run", "etl", "--name", "a.b", exit_code=1)
-    assert "'x' is not name=value" in levada("deployment", "run", "etl", "-p", "x", exit_code=1)
+    assert "'x' is not name=value" in levada("deployment", "run", "etl", "-p", "x", exit_code=2)
 
 
 @pytest.mark.usefixtures("etl")
