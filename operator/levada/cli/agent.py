@@ -15,8 +15,9 @@ import typer
 from levada.agent import settings
 from levada.agent.settings import Limiting, OnStop
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, Target, run
-from levada.cli.output import error, machine_text, now, print_list, usage_error
+from levada.cli.connection import ContextOption, KubeconfigOption, Target, run
+from levada.cli.listing import ListFormatOption, show_list
+from levada.cli.output import error, now, usage_error
 from levada.resources.kinds import NODES, PODS
 from levada.resources.names import LABEL_AGENT, LABEL_RUN
 
@@ -113,7 +114,7 @@ def start(
 
 @app.command("ls")
 def list_agents(
-    *, output: FormatOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
+    *, output: ListFormatOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
 ) -> None:
     """List the agents: their state, queues, running pods and how they keep limits."""
     from levada.cli.agent_view import agents_table
@@ -125,12 +126,12 @@ def list_agents(
         return nodes, Counter(pod["spec"]["nodeName"] for pod in pods)
 
     found, running = run(work, Target(None, context, kubeconfig))
-    if output:
-        typer.echo(machine_text(found, output), nl=False)
-    elif found:
-        print_list(agents_table(found, running, now()))
-    else:
-        typer.echo("no agents: `levada agent start` makes this machine one", err=True)
+    show_list(
+        found,
+        output,
+        lambda wide: agents_table(found, running, now(), wide=wide),
+        nothing="no agents: `levada agent start` makes this machine one",
+    )
 
 
 @app.command()

@@ -14,11 +14,13 @@ from levada.resources.names import LABEL_LIMITS, QUEUE_LABEL_PREFIX
 Node = Mapping[str, Any]
 _TROUBLES: Final = ("DiskPressure", "MemoryPressure", "PIDPressure", "ClockSkew")
 _VERSION_SUFFIX: Final = "-levada-agent"
+# What only a wide list has.
+_WIDE: Final = ("CPUS", "MEMORY", "ADDRESS", "SYSTEM")
 
 
-def agents_table(nodes: Sequence[Node], running: Counter[str], present: datetime) -> Table:
+def agents_table(nodes: Sequence[Node], running: Counter[str], present: datetime, *, wide: bool = False) -> Table:
     """One line an agent. `running`: the pods that have not ended, by node."""
-    made = table("NAME", "STATE", "QUEUES", "PODS", "LIMITS", "AGE", "VERSION")
+    made = table("NAME", "STATE", "QUEUES", "PODS", "LIMITS", "AGE", "VERSION", *(_WIDE if wide else ()))
     for node in nodes:
         metadata, status = node["metadata"], node.get("status") or {}
         state = state_words(node)
@@ -31,8 +33,15 @@ def agents_table(nodes: Sequence[Node], running: Counter[str], present: datetime
             (metadata.get("labels") or {}).get(LABEL_LIMITS, "?"),
             age(metadata.get("creationTimestamp"), present),
             (status.get("nodeInfo") or {}).get("kubeletVersion", "").removesuffix(_VERSION_SUFFIX).lstrip("v"),
+            *(_details(status) if wide else ()),
         )
     return made
+
+
+def _details(status: Mapping[str, Any]) -> tuple[str, ...]:
+    room, machine = status.get("allocatable") or {}, status.get("nodeInfo") or {}
+    address = next((each["address"] for each in status.get("addresses") or () if each["type"] == "InternalIP"), "")
+    return room.get("cpu", ""), room.get("memory", ""), address, machine.get("osImage", "")
 
 
 def state_words(node: Node) -> str:

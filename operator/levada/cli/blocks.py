@@ -1,12 +1,14 @@
 """`levada blocks`: the settings that flows of a namespace load by name. Secrets are named, never read and never shown."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from levada.cli.app import new_app
 from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import age, console, machine_text, now, print_list, table
+from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.output import age, console, machine_text, now, table
 from levada.resources.kinds import BLOCKS
 
 if TYPE_CHECKING:
@@ -17,14 +19,13 @@ if TYPE_CHECKING:
 app = new_app("List, show and remove blocks: saved settings that flows load by name.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the block.")]
-Everywhere = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Blocks of all namespaces.")]
 
 
 @app.command("ls")
 def list_blocks(
     *,
-    everywhere: Everywhere = False,
-    output: FormatOption = None,
+    everywhere: EverywhereOption = False,
+    output: ListFormatOption = None,
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
@@ -36,18 +37,20 @@ def list_blocks(
         return found
 
     found = run(work, Target(namespace, context, kubeconfig))
-    if output:
-        typer.echo(machine_text(found, output), nl=False)
-    elif found:
-        print_list(blocks_table(found, with_namespace=everywhere))
-    else:
-        typer.echo("no blocks: `Block.to_resource` makes one for `kubectl apply`; -n chooses the namespace", err=True)
+    show_list(
+        found,
+        output,
+        lambda wide: blocks_table(found, now(), with_namespace=everywhere, wide=wide),
+        nothing="no blocks: `Block.to_resource` makes one for `kubectl apply`; -n chooses the namespace",
+    )
 
 
-def blocks_table(found: list[dict[str, Any]], *, with_namespace: bool = False) -> "Table":
-    """The table of `levada blocks ls`."""
-    made = table(*(("NAMESPACE",) if with_namespace else ()), "NAME", "TYPE", "VALUES", "SECRETS", "AGE")
-    present = now()
+def blocks_table(
+    found: list[dict[str, Any]], present: datetime, *, with_namespace: bool = False, wide: bool = False
+) -> "Table":
+    """The table of `levada blocks ls`; wide names the Secrets, as NAME/KEY."""
+    columns = ("NAME", "TYPE", "VALUES", "SECRETS", "AGE")
+    made = table(*(("NAMESPACE",) if with_namespace else ()), *columns, *(("SECRETS OF THE CLUSTER",) if wide else ()))
     for block in sorted(found, key=lambda each: (each["metadata"].get("namespace", ""), each["metadata"]["name"])):
         meta, spec = block["metadata"], block["spec"]
         made.add_row(
@@ -57,8 +60,14 @@ def blocks_table(found: list[dict[str, Any]], *, with_namespace: bool = False) -
             ",".join(sorted(spec.get("values") or {})),
             ",".join(sorted(spec.get("secretRefs") or {})),
             age(meta.get("creationTimestamp"), present),
+            *((_places(spec),) if wide else ()),
         )
     return made
+
+
+def _places(spec: dict[str, Any]) -> str:
+    found = (spec.get("secretRefs") or {}).values()
+    return ",".join(sorted(f"{place['name']}/{place['key']}" for place in found))
 
 
 @app.command()

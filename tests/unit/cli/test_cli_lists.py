@@ -3,17 +3,20 @@
 import asyncio
 import io
 import json
+from collections import Counter
 
 import pytest
 from typer.testing import CliRunner
 
 from levada.cli import backfills, blocks, deployment, doctor, limits, output, queues, runs, schedules
+from levada.cli.agent_view import agents_table
 from levada.cli.deployment_view import deployments_table
 from levada.cli.run_view import runs_table
 from levada.cli.schedule_view import schedules_table
 from levada.decide.doctor import Finding, Level
 from levada.kube.errors import NotFound
 from levada.resources.kinds import DEPLOYMENTS
+from levada.resources.names import QUEUE_LABEL_PREFIX
 from support.shown_runs import COMPLETED, CRASHED, NOW, check_frozen, rendered
 
 
@@ -56,6 +59,22 @@ SCHEDULED = an_object(
 )  # fmt: skip
 
 
+WAREHOUSE = {
+    "type": "warehouse",
+    "values": {"host": "db.example.com", "port": 5432, "tags": ["[b]a[/b]"]},
+    "secretRefs": {"password": {"name": "warehouse-login", "key": "pw"}},
+}
+BLOCKS = [an_object("prod", WAREHOUSE), an_object("empty", {"type": "slack"})]
+AGENT = {
+    "metadata": {"name": "laptop", "creationTimestamp": "2026-03-01T11:00:00Z", "labels": {QUEUE_LABEL_PREFIX + "gpu": ""}},
+    "status": {
+        "conditions": [{"type": "Ready", "status": "True"}], "allocatable": {"pods": "8", "cpu": "2", "memory": "8Gi"},
+        "addresses": [{"type": "Hostname", "address": "laptop"}, {"type": "InternalIP", "address": "10.0.0.7"}],
+        "nodeInfo": {"kubeletVersion": "v1.36.3-levada-agent", "osImage": "Debian GNU/Linux 12"},
+    },
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "made"),
     [
@@ -68,6 +87,9 @@ SCHEDULED = an_object(
         ("backfills_wide", backfills.backfills_table(BACKFILLS, NOW, with_namespace=True, wide=True)),
         ("list_wide", runs_table([COMPLETED, CRASHED], NOW, wide=True)),
         ("deployments_wide", deployments_table([DEPLOYED], NOW, wide=True)),
+        ("blocks_wide", blocks.blocks_table(BLOCKS, NOW, wide=True)),
+        ("agents", agents_table([AGENT], Counter(laptop=3), NOW)),
+        ("agents_wide", agents_table([AGENT], Counter(laptop=3), NOW, wide=True)),
         ("schedules_wide", schedules_table([SCHEDULED], NOW, with_namespace=False, wide=True)),
     ],
 )
@@ -75,11 +97,6 @@ def test_lists_are_as_frozen(name, made):
     check_frozen(name, rendered(made, 260))
 
 
-WAREHOUSE = {
-    "type": "warehouse",
-    "values": {"host": "db.example.com", "port": 5432, "tags": ["[b]a[/b]"]},
-    "secretRefs": {"password": {"name": "warehouse-login", "key": "pw"}},
-}
 FOUND = [
     Finding("cluster", Level.OK, "Kubernetes 1.36.3"),
     Finding("rights", Level.FAIL, "you may not create flowruns in namespace team", "ask for the role levada-start"),
@@ -123,7 +140,7 @@ def screen(monkeypatch):
 
 def test_blocks_are_as_frozen(monkeypatch, screen):
     monkeypatch.setattr(blocks, "now", lambda: NOW)
-    cluster = Cluster(an_object("prod", WAREHOUSE), an_object("empty", {"type": "slack"}))
+    cluster = Cluster(*BLOCKS)
     assert invoke(monkeypatch, blocks, cluster, "ls", "-A").exit_code == 0
     assert invoke(monkeypatch, blocks, cluster, "show", "prod").exit_code == 0
     check_frozen("blocks", screen())
@@ -136,7 +153,7 @@ def test_the_doctor_is_as_frozen(screen):
 
 LISTS = {
     "queues": (queues, QUEUES), "limits": (limits, LIMITS), "backfills": (backfills, BACKFILLS), "runs": (runs, [COMPLETED]),
-    "deployment": (deployment, [DEPLOYED]), "schedules": (schedules, [SCHEDULED]),
+    "deployment": (deployment, [DEPLOYED]), "schedules": (schedules, [SCHEDULED]), "blocks": (blocks, BLOCKS),
 }  # fmt: skip
 
 
