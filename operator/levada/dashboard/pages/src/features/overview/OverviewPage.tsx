@@ -107,7 +107,9 @@ function Numbers({ data }: { data: Overview }) {
         label="Success in 24 h"
         value={now == null ? "–" : formatPercent(now)}
         to="/runs?since=24h"
-        note={change === null ? "none ended the day before" : `${change > 0 ? "+" : ""}${change} points to the day before`}
+        note={
+          change === null ? "none ended the day before" : `${change > 0 ? "+" : ""}${change} points to the day before`
+        }
       />
     </div>
   );
