@@ -128,6 +128,7 @@ def access_template() -> str:
         ],
         "levada.policy": access.policy_manifests(),
     }
+    parts |= {f"levada.dashboard.rules.{name}": rules for name, rules in access.dashboard_rules().items()}
     account = f"system:serviceaccount:{names.OPERATOR_NAMESPACE}:{names.OPERATOR_SERVICE_ACCOUNT}"
     lines = ["{{/* Generated from operator/levada/resources/access.py by `make chart`: change the rights there. */}}\n"]
     for name, content in parts.items():

@@ -92,8 +92,8 @@ def pods(rendered):
 
 
 def test_every_pod_meets_the_restricted_standard(render):
-    found = list(pods(render()))
-    assert len(found) == 2
+    found = list(pods(render({"dashboard": {"enabled": True}})))
+    assert len(found) == 3
     for pod in found:
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

@@ -29,6 +29,20 @@ BOTH = {"metrics": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled
             {"networkPolicy": {"runsAllow": ["dns"], "runsEgress": []}},
             "networkPolicy.runsAllow is given and networkPolicy.runs is false",
         ),
+        (
+            {"dashboard": {"enabled": True, "mode": "proxy"}},
+            "dashboard.mode is proxy and dashboard.proxySecret.name is",
+        ),
+        (
+            {"dashboard": {"enabled": True, "proxySecret": {"name": "shared"}}},
+            "dashboard.proxySecret.name is given and dashboard.mode is token",
+        ),
+        ({"dashboard": {"enabled": True, "ingress": {"enabled": True}}}, "dashboard.ingress.host is empty"),
+        (
+            {"dashboard": {"enabled": True, "serviceAccount": {"name": "levada-operator"}}},
+            "dashboard.serviceAccount.name is the operator's",
+        ),
+        ({"dashboard": {"enabled": True, "fullname": "levada-operator"}}, "dashboard.fullname is the operator's"),
         ({"leaderElection": {"retryPeriodSeconds": 9}}, "leaderElection: retryPeriodSeconds must be below"),
         ({"leaderElection": {"leaseDurationSeconds": 5}}, "leaderElection: retryPeriodSeconds must be below"),
     ],
@@ -76,6 +90,9 @@ def test_kinds_that_the_cluster_lacks_are_named(render, values, said):
         ({"nodeSelector": {"a": True}}, "/nodeSelector/a", "got boolean, want string"),
         ({"fullname": "Levada"}, "/fullname", "does not match pattern"),
         ({"networkPolicy": {"runsAllow": ["ssh"]}}, "/networkPolicy/runsAllow/0", "value must be one of 'dns', 'apiServer', 'https', 'http', 'git'"),
+        ({"dashboard": {"mode": "kubeconfig"}}, "/dashboard/mode", "value must be one of 'token', 'proxy', 'anonymous'"),
+        ({"dashboard": {"allowedHosts": ["https://a.example"]}}, "/dashboard/allowedHosts/0", "does not match pattern"),
+        ({"dashboard": {"ingress": {"tls": [{"secret": "a"}]}}}, "/dashboard/ingress/tls/0", "additional properties 'secret' not allowed"),
         ({"resources": {"limit": {}}}, "/resources", "additional properties 'limit' not allowed"),
     ],
 )  # fmt: skip

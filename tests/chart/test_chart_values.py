@@ -18,8 +18,15 @@ EVERYTHING = {
     },
     "networkPolicy": {"enabled": True, "runs": True},
     "kueue": {"enabled": True, "clusterQueue": "research"},
+    "dashboard": {
+        "enabled": True,
+        "replicas": 2,
+        "ingress": {"enabled": True, "host": "levada.example"},
+        "networkPolicy": {"enabled": True},
+    },
 }
 PODS = {"metrics": {"serviceMonitor": {"enabled": False}, "podMonitor": {"enabled": True}}}
+PROXY = {"dashboard": {"mode": "proxy", "proxySecret": {"name": "shared"}}}
 HASH = "sha256:" + "0" * 64
 
 
@@ -120,6 +127,44 @@ CASES = [
     Case("kueue.localQueue", "research-queue", "name: research-queue"),
     Case("kueue.clusterQueue", "physics", "clusterQueue: physics"),
     Case("dask.enabled", True, "    - from:\n        - podSelector:"),
+    Case("dashboard.enabled", False, "!--auth=token"),
+    Case("dashboard.fullname", "pages", "name: pages-leases"),
+    Case("dashboard.replicas", 3, "replicas: 3"),
+    Case("dashboard.mode", "anonymous", "--auth=anonymous"),
+    Case("dashboard.proxySecret.name", "other", 'secretName: "other"', PROXY),
+    Case("dashboard.proxySecret.key", "other", 'key: "other"', PROXY),
+    Case("dashboard.clusterName", "blue", "--cluster-name=blue"),
+    Case("dashboard.storages", ["s3://bucket/levada"], "--storage=s3://bucket/levada"),
+    Case("dashboard.allowedHosts", ["runs.example"], "--allow-host=runs.example"),
+    Case("dashboard.port", 9999, "--port=9999"),
+    Case("dashboard.extraArgs", ["--context=x"], "- --context=x"),
+    Case("dashboard.extraEnv", [{"name": "AWS_REGION", "value": "eu"}], "name: AWS_REGION"),
+    Case("dashboard.extraEnvFrom", [{"secretRef": {"name": "keys"}}], "name: keys"),
+    Case("dashboard.extraVolumes", [{"name": "more", "emptyDir": {}}], "name: more"),
+    Case("dashboard.extraVolumeMounts", [{"name": "more", "mountPath": "/more"}], "mountPath: /more"),
+    Case("dashboard.resources", {"limits": {"memory": "1Gi"}}, "memory: 1Gi"),
+    Case("dashboard.podAnnotations", {"of/pods": "x"}, "of/pods: x"),
+    Case("dashboard.podLabels", {"of/pods": "z"}, "of/pods: z"),
+    Case("dashboard.priorityClassName", "high", "priorityClassName: high"),
+    Case("dashboard.nodeSelector", {"disk": "ssd"}, "disk: ssd"),
+    Case("dashboard.tolerations", [{"key": "infra", "operator": "Exists"}], "key: infra"),
+    Case("dashboard.affinity", {"nodeAffinity": {}}, "nodeAffinity: {}"),
+    Case("dashboard.podDisruptionBudget.enabled", False, "!kind: PodDisruptionBudget"),
+    Case("dashboard.podDisruptionBudget.maxUnavailable", 2, "maxUnavailable: 2"),
+    Case("dashboard.serviceAccount.create", False, "!kind: ServiceAccount\nmetadata"),
+    Case("dashboard.serviceAccount.name", "other", "serviceAccountName: other"),
+    Case("dashboard.serviceAccount.annotations", {"cloud/role": "dashboard"}, "cloud/role: dashboard"),
+    Case("dashboard.service.type", "LoadBalancer", "type: LoadBalancer"),
+    Case("dashboard.service.port", 8080, "port: 8080"),
+    Case("dashboard.service.annotations", {"of/service": "x"}, "of/service: x"),
+    Case("dashboard.ingress.enabled", False, "!kind: Ingress"),
+    Case("dashboard.ingress.host", "runs.example", "--allow-host=runs.example"),
+    Case("dashboard.ingress.className", "nginx", "ingressClassName: nginx"),
+    Case("dashboard.ingress.tls", [{"secretName": "certificate"}], "secretName: certificate"),
+    Case("dashboard.ingress.annotations", {"of/ingress": "x"}, "of/ingress: x"),
+    Case("dashboard.networkPolicy.enabled", False, "!port: http\n  egress"),
+    Case("dashboard.networkPolicy.from", [{"podSelector": {"matchLabels": {"a": "proxy"}}}], "a: proxy"),
+    Case("dashboard.networkPolicy.egress", [{"ports": [{"port": 443}]}], "port: 443"),
     Case("tests.enabled", False, "!helm.sh/hook: test"),
 ]  # fmt: skip
 
@@ -173,7 +218,11 @@ def test_a_value_is_rendered(render_text, case):
 def without(values: dict[str, Any], path: str) -> dict[str, Any]:
     """The values without one of them; but what everything else needs stays on."""
     name, _, rest = path.partition(".")
-    if name not in values or rest in {"enabled", "clusterQueue", "runs"} or path.endswith(".enabled"):
+    if (
+        name not in values
+        or rest in {"enabled", "clusterQueue", "runs", "host", "proxySecret.name"}
+        or path.endswith(".enabled")
+    ):
         return values
     if not rest:
         return {key: value for key, value in values.items() if key != name}

@@ -255,3 +255,67 @@
     validationActions:
     - Deny
 {{- end }}
+
+{{- define "levada.dashboard.rules.watched" -}}
+- apiGroups:
+  - levada.dev
+  resources:
+  - flows
+  - deployments
+  - schedules
+  - flowruns
+  - workqueues
+  - blocks
+  - concurrencylimits
+  - backfills
+  verbs:
+  - get
+  - list
+  - watch
+{{- end }}
+
+{{- define "levada.dashboard.rules.cluster" -}}
+- apiGroups:
+  - ''
+  resources:
+  - nodes
+  verbs:
+  - get
+  - list
+  - watch
+{{- end }}
+
+{{- define "levada.dashboard.rules.leases" -}}
+- apiGroups:
+  - coordination.k8s.io
+  resources:
+  - leases
+  verbs:
+  - list
+{{- end }}
+
+{{- define "levada.dashboard.rules.proxy" -}}
+- apiGroups:
+  - ''
+  resources:
+  - users
+  - groups
+  verbs:
+  - impersonate
+{{- end }}
+
+{{- define "levada.dashboard.rules.anonymous" -}}
+- apiGroups:
+  - ''
+  resources:
+  - pods
+  - events
+  verbs:
+  - list
+- apiGroups:
+  - ''
+  resources:
+  - pods/log
+  verbs:
+  - get
+{{- end }}

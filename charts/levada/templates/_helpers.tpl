@@ -7,6 +7,22 @@ app.kubernetes.io/instance: {{ .Values.fullname }}
 {{/* The labels of every object. */}}
 {{- define "levada.labels" -}}
 {{ include "levada.selector" . }}
+{{ include "levada.origin" . }}
+{{- end }}
+
+{{/* What selects the dashboard's pods, and none of the operator's. */}}
+{{- define "levada.dashboard.selector" -}}
+app.kubernetes.io/name: levada-dashboard
+app.kubernetes.io/instance: {{ .Values.dashboard.fullname }}
+{{- end }}
+
+{{- define "levada.dashboard.labels" -}}
+{{ include "levada.dashboard.selector" . }}
+{{ include "levada.origin" . }}
+{{- end }}
+
+{{/* The labels that say who installed it. */}}
+{{- define "levada.origin" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -33,6 +49,14 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ .Values.serviceAccount.name }}
 subjects:
   - kind: ServiceAccount
     name: {{ .Values.serviceAccount.name }}
+    namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/* The dashboard, as the subject of a binding. */}}
+{{- define "levada.dashboard.subjects" -}}
+subjects:
+  - kind: ServiceAccount
+    name: {{ .Values.dashboard.serviceAccount.name }}
     namespace: {{ .Release.Namespace }}
 {{- end }}
 

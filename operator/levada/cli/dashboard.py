@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption
+from levada.cli.connection import ContextOption, KubeconfigOption
 from levada.cli.output import error, note
 
 app = new_app()
@@ -55,11 +55,13 @@ def dashboard(
     cluster_name: Annotated[
         str, typer.Option(help="What the pages call the cluster.", show_default="as the kubeconfig")
     ] = "",
-    namespace: NamespaceOption = None,
+    namespace: Annotated[
+        list[str] | None, typer.Option("--namespace", "-n", help="Watch this namespace only. Repeatable.")
+    ] = None,
     context: ContextOption = None,
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Show runs, schedules and queues in the browser, until Ctrl-C. With -n only those of one namespace."""
+    """Show runs, schedules and queues in the browser, until Ctrl-C. With -n only those of the named namespaces."""
     try:
         from levada.dashboard import serve
         from levada.dashboard.settings import LOOPBACK, DashboardSettings
@@ -76,8 +78,8 @@ def dashboard(
         mode=auth.value,
         host=host,
         port=port,
-        namespaces=(namespace,) if namespace else (),
-        namespace=namespace or "",
+        namespaces=tuple(namespace or ()),
+        namespace=namespace[0] if namespace and len(namespace) == 1 else "",
         hosts=tuple(allow_host or ()),
         proxy_secret=_secret(proxy_secret_file),
         storages=tuple(storage) if storage else None if auth is Auth.KUBECONFIG else (),
@@ -106,6 +108,9 @@ def _secret(path: Path | None) -> Any:
     if path is None:
         return ""
     try:
-        return path.read_text(encoding="utf-8").strip()
+        secret = path.read_text(encoding="utf-8").strip()
     except OSError as problem:
         raise error(f"cannot read {path}: {problem.strerror}") from None
+    if not secret:  # it would mean: whoever comes from this machine, as through `kubectl port-forward`
+        raise error(f"{path} is empty: nobody could prove to be the proxy", "write a long random text into it")
+    return secret

@@ -70,6 +70,18 @@ RUNNER_RULES: Final = (
     (GROUP, ("concurrencylimits",), ("get",)),
 )
 
+# The dashboard's own identity: what it watches for everybody. Everything else it asks and does as the viewer (docs/adr/0022).
+DASHBOARD_RULES: Final[dict[str, Rules]] = {
+    # Where runs live: in every namespace, or in those that it is told by name.
+    "watched": ((GROUP, tuple(kind.plural for kind in LEVADA_KINDS), READ),),
+    "cluster": (("", ("nodes",), READ),),  # agents
+    "leases": (("coordination.k8s.io", ("leases",), ("list",)),),  # in the operator's namespace: is it alive?
+    # To ask as whom the proxy has authenticated. RBAC cannot leave `system:` out: the dashboard does.
+    "proxy": (("", ("users", "groups"), ("impersonate",)),),
+    # Nobody is the viewer: what is shown is read with its own rights.
+    "anonymous": (("", ("pods", "events"), ("list",)), ("", ("pods/log",), ("get",))),
+}
+
 
 def _plurals(*kinds: Kind) -> tuple[str, ...]:
     return tuple(kind.plural for kind in kinds)
@@ -130,6 +142,11 @@ def people_manifests() -> list[Manifest]:
         if name in AGGREGATED:
             role["metadata"]["labels"] |= {f"{AGGREGATE_TO}{AGGREGATED[name]}": "true"}
     return roles
+
+
+def dashboard_rules() -> dict[str, list[Manifest]]:
+    """The rules of the dashboard's identity, by where and in which mode it needs them."""
+    return {name: _rules(rules) for name, rules in DASHBOARD_RULES.items()}
 
 
 def _granted(role: str, name: str, rules: Rules, namespace: str | None = None) -> list[Manifest]:
