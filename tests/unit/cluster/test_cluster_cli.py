@@ -49,7 +49,7 @@ def test_bad_name_is_explained(levada):
 @pytest.mark.parametrize("extra", [["--group", "dev"], ["--output", "file"]])
 def test_group_and_output_need_a_user(levada, extra):
     result = levada("kubeconfig", *extra)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "--user" in result.stderr
 
 
