@@ -3,7 +3,10 @@
 A request may be refused (500, 429 with Retry-After, 409), carried out and its answer lost or replaced by a 500, held up, or answered with
 what was true a moment ago. A watch may be cut in the middle of a line, end with 410, fall silent, or say things twice.
 
-The proxy has the client's identity: it holds the kubeconfig, the client gets one that names the proxy. Loopback only.
+It may also be away altogether for a while, as a server that is gone, and it knows which watches are open through it.
+
+The proxy has the client's identity: it holds the kubeconfig, the client gets one that names the proxy. A request with a token of its own
+keeps that. Loopback only.
 """
 
 import asyncio
@@ -48,6 +51,8 @@ class FaultProxy:
         self.done: Counter[str] = Counter()
         self.url = ""
         self._target = from_kubeconfig([kubeconfig])
+        self._away = False
+        self._watching: dict[int, web.Request] = {}  # by id: a request has no hash
         self._choose = random.Random(seed)
         self._older: dict[str, bytes] = {}  # by path: what a GET answered before
         self._loop = asyncio.new_event_loop()
@@ -64,6 +69,21 @@ class FaultProxy:
         self._thread.join(10)
         self._loop.close()
 
+    def go_away(self) -> None:
+        """Cut everybody off, and who asks from now on."""
+        self._away = True
+        for request in list(self._watching.values()):
+            self._loop.call_soon_threadsafe(self._cut, request)
+
+    def come_back(self) -> None:
+        self._away = False
+
+    def watches(self) -> Counter[str]:
+        """How many watches are open now, by path."""
+        return Counter(
+            each.path for each in list(self._watching.values()) if each.transport and not each.transport.is_closing()
+        )
+
     def write_kubeconfig(self, path: Path) -> Path:
         """A kubeconfig without credentials that names this proxy."""
         cluster = {"name": "proxy", "cluster": {"server": self.url}}
@@ -78,7 +98,11 @@ class FaultProxy:
     async def _serve(self) -> None:
         connector = aiohttp.TCPConnector(ssl=self._target.tls, limit=0)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as self._session:
+        bare = aiohttp.TCPConnector(ssl=self._target.without_identity().tls, limit=0)
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as self._session,
+            aiohttp.ClientSession(connector=bare, timeout=timeout, auto_decompress=False) as self._bare_session,
+        ):
             app = web.Application(client_max_size=16 * 1024 * 1024)
             app.router.add_route("*", "/{path:.*}", self._answer)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -90,8 +114,15 @@ class FaultProxy:
             self._ready.set()
             await self._stop.wait()
             await runner.cleanup()
+            # What still waits for a line of a watch.
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if self._away:
+            raise self._cut(request)
         watching = request.query.get("watch") in {"1", "true"}
         fault = self._fault(WATCH_FAULTS if watching else REQUEST_FAULTS)
         if fault:
@@ -99,10 +130,17 @@ class FaultProxy:
         body = await request.read()
         try:
             if watching:
+                self._watching[id(request)] = request
                 return await self._watch(request, fault)
             return await self._once(request, body, fault)
         except (aiohttp.ClientError, OSError):
             raise self._cut(request) from None
+        finally:
+            self._watching.pop(id(request), None)
+
+    def _session_of(self, request: web.Request) -> aiohttp.ClientSession:
+        """For the API server our client certificate would outdo a token."""
+        return self._bare_session if "Authorization" in request.headers else self._session
 
     def _fault(self, weights: dict[str, int]) -> str:
         if self._choose.random() >= self.share:
@@ -138,12 +176,13 @@ class FaultProxy:
 
     async def _forward(self, request: web.Request, body: bytes) -> tuple[int, dict[str, str], bytes]:
         url = self._target.server + request.path_qs
-        async with self._session.request(request.method, url, data=body, headers=_headers(request.headers)) as response:
+        session, headers = self._session_of(request), _headers(request.headers)
+        async with session.request(request.method, url, data=body, headers=headers) as response:
             return response.status, _headers(response.headers), await response.read()
 
     async def _watch(self, request: web.Request, fault: str) -> web.StreamResponse:
         url = self._target.server + request.path_qs
-        async with self._session.get(url, headers=_headers(request.headers)) as upstream:
+        async with self._session_of(request).get(url, headers=_headers(request.headers)) as upstream:
             answer = web.StreamResponse(status=upstream.status, headers=_headers(upstream.headers))
             await answer.prepare(request)
             # A fault comes after some lines, else no watch would ever say anything.

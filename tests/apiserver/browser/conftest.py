@@ -2,6 +2,8 @@
 
 Outputs: `dashboard` (address of a running one, for the administrator), `stack`, `project` (namespace with a Deployment, a Schedule, runs of
 which one has failed), `page` (a fresh tab that fails the test if the page logs an error or asks another host for anything).
+`guarded` is a second dashboard, which asks for a token and reaches the API server through `proxy`; `guarded_page` is a tab of it.
+One of each for all files here: a second stack would find its namespace still being deleted.
 """
 
 import json
@@ -10,12 +12,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from levada.resources import access
+from support.fault_proxy import FaultProxy, running_proxy
 from support.stack import Stack, running_stack, wait_until
 
 REPO = Path(__file__).resolve().parents[3]
@@ -91,7 +95,7 @@ def pages() -> None:
         pytest.skip(f"the pages cannot be built here: {built.stderr.strip()[-300:]}")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def stack(cluster, installed, kubectl, tmp_path_factory) -> Iterator[Stack]:
     kubectl("create", "namespace", NAMESPACE)
     kubectl("apply", *OURS, "-f", "-", stdin=access.manifests([NAMESPACE]))
@@ -100,7 +104,7 @@ def stack(cluster, installed, kubectl, tmp_path_factory) -> Iterator[Stack]:
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def project(stack, kubectl) -> str:
     kubectl("apply", *OURS, "-f", "-", stdin=_objects())
 
@@ -113,19 +117,61 @@ def project(stack, kubectl) -> str:
     return NAMESPACE
 
 
-@pytest.fixture(scope="module")
-def dashboard(stack, project, kubeconfig, tmp_path_factory) -> Iterator[str]:
-    log = tmp_path_factory.mktemp("dashboard") / "log"
-    command = [sys.executable, "-m", "levada.cli", "dashboard", "--port", "0", "--kubeconfig", str(kubeconfig)]
+@contextmanager
+def serving(kubeconfig: Path, log: Path, *arguments: str) -> Iterator[str]:
+    """The address of a dashboard."""
+    command = [
+        sys.executable,
+        "-m",
+        "levada.cli",
+        "dashboard",
+        "--port",
+        "0",
+        "--kubeconfig",
+        str(kubeconfig),
+        *arguments,
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-    found = wait_until(lambda: re.search(r"^dashboard: (\S+)", log.read_text(), re.MULTILINE), "the dashboard starts")
-    yield found[1].rstrip("/")
-    process.terminate()
-    process.wait(timeout=20)
+    try:
+        found = wait_until(
+            lambda: re.search(r"^dashboard: (\S+)", log.read_text(), re.MULTILINE), "the dashboard starts"
+        )
+        yield found[1].rstrip("/")
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
+def dashboard(stack, project, kubeconfig, tmp_path_factory) -> Iterator[str]:
+    with serving(kubeconfig, tmp_path_factory.mktemp("dashboard") / "log") as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def proxy(kubeconfig) -> Iterator[FaultProxy]:
+    with running_proxy(kubeconfig, seed=0, share=0) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="package")
+def guarded(stack, project, proxy, tmp_path_factory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("guarded")
+    with serving(proxy.write_kubeconfig(folder / "kubeconfig"), folder / "log", "--auth", "token") as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def token(project, kubectl) -> str:
+    """Of somebody who may look at the project's namespace, and at nothing else."""
+    kubectl("-n", project, "create", "serviceaccount", "reader")
+    account = f"--serviceaccount={project}:reader"
+    kubectl("-n", project, "create", "rolebinding", "reader", "--clusterrole=levada-view", account)
+    return kubectl("-n", project, "create", "token", "reader").strip()
+
+
+@pytest.fixture(scope="package")
 def browser(pages) -> Iterator:
     from playwright.sync_api import sync_playwright
 
@@ -142,7 +188,19 @@ def scheme(request) -> str:
 
 @pytest.fixture
 def page(browser, dashboard) -> Iterator:
-    page = browser.new_page(base_url=dashboard, viewport={"width": 1280, "height": 800})
+    with _tab(browser, dashboard) as page:
+        yield page
+
+
+@pytest.fixture
+def guarded_page(browser, guarded) -> Iterator:
+    with _tab(browser, guarded) as page:
+        yield page
+
+
+@contextmanager
+def _tab(browser, address: str) -> Iterator:
+    page = browser.new_page(base_url=address, viewport={"width": 1280, "height": 800})
     page.set_default_timeout(15_000)
     faults: list[str] = []
     # What the server refuses or cannot answer is logged by the browser itself, whatever the page makes of it.
@@ -151,7 +209,7 @@ def page(browser, dashboard) -> Iterator:
         lambda said: said.type == "error" and "Failed to load resource" not in said.text and faults.append(said.text),
     )
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("request", lambda asked: _is_elsewhere(asked.url, dashboard) and faults.append(f"asked {asked.url}"))
+    page.on("request", lambda asked: _is_elsewhere(asked.url, address) and faults.append(f"asked {asked.url}"))
     yield page
     page.close()
     # A violation of the Content-Security-Policy is an error of the console too.
