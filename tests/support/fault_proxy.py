@@ -177,7 +177,8 @@ class FaultProxy:
     async def _forward(self, request: web.Request, body: bytes) -> tuple[int, dict[str, str], bytes]:
         url = self._target.server + request.path_qs
         session, headers = self._session_of(request), _headers(request.headers)
-        async with session.request(request.method, url, data=body, headers=headers) as response:
+        # With an empty body aiohttp would name its type, and some routes refuse that.
+        async with session.request(request.method, url, data=body or None, headers=headers) as response:
             return response.status, _headers(response.headers), await response.read()
 
     async def _watch(self, request: web.Request, fault: str) -> web.StreamResponse:

@@ -1,10 +1,13 @@
-"""Bad input: the page says what is wrong and what to do. And a failed run without a mouse."""
+"""Bad input and bad days: the page says what is wrong and what to do, keeps what it shows, and recovers by itself. And no mouse."""
 
 import re
 
 import pytest
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(180)]
+
+# The watches come back one by one.
+RECOVERY_MS = 60_000
 
 
 def sign_in(page, token: str) -> None:
@@ -92,3 +95,29 @@ def test_a_failed_run_is_found_and_retried_without_a_mouse(page):
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/runs/browser/sales-bad-."))
     page.get_by_role("link", name="sales-bad", exact=True).wait_for()
+
+
+def test_an_api_server_that_goes_away_leaves_what_is_shown_and_comes_back_by_itself(guarded_page, proxy, token):
+    page = guarded_page
+    page.goto("/runs")
+    sign_in(page, token)
+    run = page.get_by_role("link", name="sales-bad", exact=True)
+    live = page.get_by_text("Live", exact=True)
+    banner = page.get_by_text("What is shown may be old")
+    run.wait_for()
+    live.wait_for(timeout=RECOVERY_MS)
+    proxy.go_away()
+    try:
+        banner.wait_for(timeout=RECOVERY_MS)
+        page.get_by_text("Stale", exact=True).wait_for()
+        assert run.is_visible()
+        # Another page and back: from what the server knows.
+        page.get_by_role("link", name="Overview").click()
+        page.get_by_role("link", name=re.compile("^See why sales-bad")).first.wait_for()
+        page.get_by_role("link", name="Runs", exact=True).click()
+        run.wait_for()
+    finally:
+        proxy.come_back()
+    live.wait_for(timeout=RECOVERY_MS)
+    banner.wait_for(state="detached")
+    assert run.is_visible()
