@@ -119,6 +119,8 @@ class FaultProxy:
             for task in rest:
                 task.cancel()
             await asyncio.gather(*rest, return_exceptions=True)
+        # The sessions' TLS connections say goodbye in the loop.
+        await asyncio.sleep(0.25)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._away:
