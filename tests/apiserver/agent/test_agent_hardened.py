@@ -135,17 +135,17 @@ def test_drain_queues_and_the_list(start_agent, make_jobs, levada, node, until):
 
 
 @pytest.mark.parametrize(
-    ("case", "arguments", "words"),
+    ("case", "arguments", "exit_code", "words"),
     [
-        ("no node", ("drain", "nobody"), "there is no node 'nobody'"),
-        ("no queue", ("set-queues", "x", " , "), "at least one queue"),
-        ("no name", ("set-queues", "x", "a b"), "'a b' is no name of a work queue"),
-        ("no amount", ("start", "--memory", "much"), "--memory much: use a number of bytes"),
+        ("no node", ("drain", "nobody"), 1, "there is no node 'nobody'"),
+        ("no queue", ("set-queues", "x", " , "), 2, "at least one queue"),
+        ("no name", ("set-queues", "x", "a b"), 1, "'a b' is no name of a work queue"),
+        ("no amount", ("start", "--memory", "much"), 2, "--memory much: use a number of bytes"),
     ],
 )
-def test_what_makes_no_sense(levada, case, arguments, words):
+def test_what_makes_no_sense(levada, case, arguments, exit_code, words):
     code, output = levada("agent", *arguments)
-    assert (code, words in output) == (1, True), output
+    assert (code, words in output) == (exit_code, True), output
 
 
 def test_an_agent_that_waits_and_one_that_drains(start_agent, make_jobs, node, until, tmp_path):

@@ -84,9 +84,10 @@ def test_a_schedule_is_paused_and_resumed(page, kubectl):
         return kubectl("-n", "browser", "get", "fsched", "nightly", "-o", "jsonpath={.spec.suspend}") == "true"
 
     page.goto("/schedules")
-    page.get_by_role("button", name="Pause").click()
+    nightly = page.get_by_role("row", name="nightly browser")  # other tests have Schedules in namespaces of their own
+    nightly.get_by_role("button", name="Pause").click()
     wait_until(is_suspended, "the schedule is paused")
-    page.get_by_role("button", name="Resume").click()
+    nightly.get_by_role("button", name="Resume").click()
     wait_until(lambda: not is_suspended(), "the schedule goes on")
 
 
