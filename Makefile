@@ -99,7 +99,8 @@ docs-metrics: install ## Generate the table of docs/reference/metrics.md from th
 
 test: install chromium ## The whole test suite: unit, then against a real control plane, then kill -9
 	@$(PYTEST) -n 2 --dist loadfile tests/unit tests/chart
-	@$(PYTEST) tests/apiserver -m "not chaos"
+	@$(PYTEST) tests/apiserver --ignore tests/apiserver/browser -m "not chaos"
+	@$(PYTEST) tests/apiserver/browser  # in a process of its own: Playwright leaves an event loop running in its thread
 	@$(PYTEST) tests/apiserver -m chaos
 
 test-unit: install ## The tests that need nothing but Python
@@ -109,7 +110,8 @@ test-chart: install ## The chart, rendered and refused by Helm, its alerts by pr
 	@$(PYTEST) -n 2 --dist load tests/chart
 
 test-apiserver: install ## The tests against a real control plane
-	@$(PYTEST) tests/apiserver -m "not chaos"
+	@$(PYTEST) tests/apiserver --ignore tests/apiserver/browser -m "not chaos"
+	@$(PYTEST) tests/apiserver/browser  # in a process of its own: Playwright leaves an event loop running in its thread
 
 # Chromium comes from Debian where that can be done; the tests say why they are skipped where not.
 chromium:
