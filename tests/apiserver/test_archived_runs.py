@@ -220,7 +220,7 @@ def test_whenever_the_operator_is_killed_nothing_is_lost(*, archive, stack, depl
         # One that is killed while it starts has done nothing that could be lost.
         wait_until(lambda n=before: stack.log("operator").count(READY) > n, "the operator is at work again", 60)
     try:
-        wait_until(lambda: runs() == {}, "all have left", 100)
+        wait_until(lambda: runs() == {}, "all have left", 60)
     except AssertionError as error:
         indexed = [entry.name for entry in archive.list_runs(namespace, "d")]
         left = {name: where_it_stands(run) for name, run in runs().items()}
