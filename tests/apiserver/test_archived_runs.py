@@ -148,7 +148,7 @@ def test_log_rows_and_record_outlive_pod_and_run(*, archive, deploy, start, runs
     assert "r1" not in levada("runs", "ls").stdout
     assert "r1" in levada("runs", "ls", "--archived", "-d", "d").stdout
 
-    assert levada("runs", "rm", "r1").returncode == 1
+    assert levada("runs", "rm", "r1").returncode == 3
     assert "from the archive" in levada("runs", "rm", "r1", "--archived").stdout
     assert archive.list_runs(namespace, "d") == []
     assert archive.folders(namespace, "r1") == []

@@ -1,6 +1,5 @@
 """What an agent is told at its start."""
 
-import asyncio
 import logging
 import os
 import re
@@ -9,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from levada.agent.shim import MAX_LOG_BYTES
-from levada.kube import Client, ConnectionLost, Forbidden, NotFound, ServerError, TooManyRequests
-from levada.kube.retry import jittered_s
+
+if TYPE_CHECKING:
+    from levada.kube import Client
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +136,13 @@ def check(settings: Settings) -> None:
         )
 
 
-async def username(client: Client) -> str:
+async def username(client: "Client") -> str:
     """Who the kubeconfig says that we are; empty when the API server does not tell. Waits for one that is away."""
+    import asyncio  # here: `levada agent --help` reads this module, and waits for nobody
+
+    from levada.kube import ConnectionLost, Forbidden, NotFound, ServerError, TooManyRequests
+    from levada.kube.retry import jittered_s
+
     body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     failures = refusals = 0
     while True:

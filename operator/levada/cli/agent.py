@@ -1,6 +1,5 @@
 """`levada agent`: this machine as a node that runs flow runs."""
 
-import asyncio
 import logging
 import os
 import signal
@@ -15,9 +14,10 @@ import typer
 from levada.agent import settings
 from levada.agent.settings import Limiting, OnStop
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, KubeconfigOption, Target, run
-from levada.cli.listing import ListFormatOption, show_list
-from levada.cli.output import error, now, usage_error
+from levada.cli.connection import run
+from levada.cli.listing import show_list
+from levada.cli.options import ListFormatOption, Target, on_cluster
+from levada.cli.output import ExitCode, error, now, usage_error
 from levada.resources.kinds import NODES, PODS
 from levada.resources.names import LABEL_AGENT, LABEL_RUN
 
@@ -30,6 +30,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the agent's n
 
 
 @app.command()
+@on_cluster
 def start(
     *,
     queue: Annotated[
@@ -75,8 +76,7 @@ def start(
     root: Annotated[
         Path | None, typer.Option(help="Working directory of the flow runs.", show_default="the current directory")
     ] = None,
-    kubeconfig: KubeconfigOption = None,
-    context: ContextOption = None,
+    target: Target,
     heartbeat_seconds: Annotated[
         float, typer.Option(help="How often the node says that it is alive; well below the cluster's node grace.")
     ] = 10.0,
@@ -87,6 +87,8 @@ def start(
     Stopping the agent (Ctrl-C, SIGTERM) leaves running flows running, unless --on-stop says otherwise: the next agent of
     this name picks them up.
     """
+    import asyncio
+
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s.%(msecs)03d | %(levelname)-7s | %(message)s",
@@ -107,15 +109,14 @@ def start(
     }
     with suppress(KeyboardInterrupt):
         try:
-            asyncio.run(_run(name, options, kubeconfig, context))
+            asyncio.run(_run(name, options, target))
         except settings.SettingsError as problem:
             raise error(str(problem)) from problem
 
 
 @app.command("ls")
-def list_agents(
-    *, output: ListFormatOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@on_cluster
+def list_agents(*, output: ListFormatOption = None, target: Target) -> None:
     """List the agents: their state, queues, running pods and how they keep limits."""
     from levada.cli.agent_view import agents_table
 
@@ -125,7 +126,7 @@ def list_agents(
         pods, _version = await client.list(PODS, label_selector=LABEL_RUN, field_selector=selector)
         return nodes, Counter(pod["spec"]["nodeName"] for pod in pods)
 
-    found, running = run(work, Target(None, context, kubeconfig))
+    found, running = run(work, target)
     show_list(
         found,
         output,
@@ -135,12 +136,12 @@ def list_agents(
 
 
 @app.command()
+@on_cluster
 def drain(
     name: Name,
     *,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the flow runs to leave.", min=0)] = 300.0,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Send no more flow runs to an agent, and evict those that are there.
 
@@ -153,7 +154,7 @@ def drain(
         await _agent_node(client, name)
         return await draining.drain(client, name, timeout_s=timeout, say=typer.echo)
 
-    left = run(work, Target(None, context, kubeconfig))
+    left = run(work, target)
     if left:
         hint = "longer --timeout, or is the agent alive? `levada agent ls` tells; `levada agent uncordon` takes the drain back"
         raise error(f"after {timeout:g} s these are still on {name}: {', '.join(left)}", hint)
@@ -163,7 +164,8 @@ def drain(
 
 
 @app.command()
-def uncordon(name: Name, *, context: ContextOption = None, kubeconfig: KubeconfigOption = None) -> None:
+@on_cluster
+def uncordon(name: Name, *, target: Target) -> None:
     """Let flow runs be sent to an agent again."""
     from levada.agent import drain as draining
 
@@ -171,17 +173,17 @@ def uncordon(name: Name, *, context: ContextOption = None, kubeconfig: Kubeconfi
         await _agent_node(client, name)
         await draining.uncordon(client, name)
 
-    run(work, Target(None, context, kubeconfig))
+    run(work, target)
     typer.echo(f"agent {name} takes flow runs again")
 
 
 @app.command("set-queues")
+@on_cluster
 def set_queues(
     name: Name,
     queues: Annotated[str, typer.Argument(metavar="QUEUE[,QUEUE…]", help="Work queues to serve from now on.")],
     *,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Change the work queues that a running agent serves. What runs there runs on.
 
@@ -197,13 +199,13 @@ def set_queues(
     try:
         settings.check_queues(wanted)
     except settings.SettingsError as problem:
-        raise error(str(problem)) from problem
+        raise usage_error(str(problem)) from problem
 
     async def work(client: "Client", _: str) -> None:
         found = await _agent_node(client, name)
         await client.patch(NODES, name, {"metadata": {"labels": node.queue_labels(found, wanted)}})
 
-    run(work, Target(None, context, kubeconfig))
+    run(work, target)
     typer.echo(f"agent {name} serves {', '.join(wanted)}")
 
 
@@ -217,6 +219,8 @@ def remove(
 
     The Node stays in the cluster until an administrator deletes it: `kubectl delete node NAME`.
     """
+    import asyncio
+
     from levada.agent import removal
 
     folder = settings.state_folder(name)
@@ -241,10 +245,14 @@ async def _agent_node(client: "Client", name: str) -> dict[str, Any]:
     try:
         found = await client.get(NODES, name)
     except NotFound:
-        raise error(f"there is no node {name!r}", "`levada agent ls` lists the agents") from None
+        raise _no_agent(f"there is no node {name!r}") from None
     if LABEL_AGENT not in (found["metadata"].get("labels") or {}):
-        raise error(f"node {name} is no Levada agent", "`levada agent ls` lists the agents")
+        raise _no_agent(f"node {name} is no Levada agent")
     return found
+
+
+def _no_agent(message: str) -> typer.Exit:
+    return error(message, "`levada agent ls` lists the agents", code=ExitCode.NOT_FOUND)
 
 
 def _bytes(option: str, text: str | None) -> int | None:
@@ -261,17 +269,25 @@ def _bytes(option: str, text: str | None) -> int | None:
         raise usage_error(f"{option} {text}: use a number of bytes, as 512Mi or 8Gi") from None
 
 
-async def _run(wanted_name: str | None, options: dict[str, Any], kubeconfig: Path | None, context: str | None) -> None:
+async def _run(wanted_name: str | None, options: dict[str, Any], target: Target) -> None:
+    import asyncio
+
     from levada.agent.agent import Agent, Ready
     from levada.agent.clock import Clock
     from levada.kube import Client
 
     clock = Clock()
     user_agent = f"levada-agent/{os.getpid()}"
-    async with Client.from_kubeconfig(kubeconfig, context, user_agent=user_agent, on_date=clock.heard) as client:
-        name = settings.choose_name(wanted_name, await settings.username(client))
-        chosen = settings.Settings(name=name, state=settings.state_folder(name), **options)
-        settings.check(chosen)
+    async with Client.from_kubeconfig(
+        target.kubeconfig, target.context, user_agent=user_agent, on_date=clock.heard
+    ) as client:
+        username = await settings.username(client)
+        try:
+            name = settings.choose_name(wanted_name, username)
+            chosen = settings.Settings(name=name, state=settings.state_folder(name), **options)
+            settings.check(chosen)
+        except settings.SettingsError as problem:
+            raise usage_error(str(problem)) from None
         agent = Agent(client, chosen, clock)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,9 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from levada.cli.connection import find
 from levada.cli.output import note, usage_error, warn
@@ -18,16 +16,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Run = dict[str, Any]
-
-StorageOption = Annotated[
-    str | None,
-    typer.Option(
-        "--storage",
-        help="URL of the archive; as the deployments say when absent.",
-        envvar="LEVADA_STORAGE",
-        show_default="that of the deployments",
-    ),
-]
 
 
 async def storages(client: "Client", namespace: str, given: str | None, deployment: str | None = None) -> list[str]:

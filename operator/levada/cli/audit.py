@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, run
-from levada.cli.output import Format, machine_text, print_list, table, usage_error
+from levada.cli.connection import run
+from levada.cli.options import Format, Target, in_namespace
+from levada.cli.output import machine_text, print_list, table, usage_error
 from levada.resources.kinds import (
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
@@ -30,14 +31,13 @@ app = new_app()
 
 
 @app.command()
+@in_namespace
 def audit(
     *,
     everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Deployments of all namespaces.")] = False,
     output: Annotated[Format | None, typer.Option("--output", "-o", help="For programs: json or yaml.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit code 1 if there is any finding.")] = False,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Print, for each deployment, the service account of its runs and who may start and change them, as RBAC has it.
 
@@ -52,7 +52,7 @@ def audit(
     async def work(client: "Client", here: str) -> "list[Entry]":
         return entries_of(await facts_of(client, None if everywhere else here))
 
-    entries = run(work, Target(namespace, context, kubeconfig))
+    entries = run(work, target)
     findings = sum(len(entry.findings) for entry in entries)
     if output:
         typer.echo(machine_text({"deployments": [as_object(each) for each in entries]}, output), nl=False)

@@ -1,6 +1,5 @@
 """`levada backfill`: run a deployment for ticks of the past."""
 
-import asyncio
 import secrets
 import time
 from datetime import UTC, datetime
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.output import Format, console, error, machine_text, usage_error
+from levada.cli.connection import find, run
+from levada.cli.options import Format, FormatOption, ParametersOption, Target, in_namespace
+from levada.cli.output import console, error, machine_text, usage_error
 from levada.resources.kinds import BACKFILLS, DEPLOYMENTS, SCHEDULES
 from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
 
@@ -47,6 +47,7 @@ class Reprocess(StrEnum):
 
 
 @app.command()
+@in_namespace
 def backfill(
     deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of the deployment.")],
     *,
@@ -85,19 +86,14 @@ def backfill(
             "--reprocess", help="Ticks that have a run already: leave them, repeat the failed ones, or repeat all."
         ),
     ] = Reprocess.NONE,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; the value is read as YAML. Repeatable."),
-    ] = None,
+    parameter: ParametersOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the backfill; made up when absent.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would run, and run nothing.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Follow until it ends; exit code 0 only if every run completed.")
     ] = False,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Make a Backfill: one run a tick of the past, a few at a time. It goes on without this command."""
     own_rule = {
@@ -119,7 +115,7 @@ def backfill(
     }
     window = Window(start, end, time_zone)
     window.fields("UTC")  # what is no time is said before anybody is asked
-    _carry_out(name, spec, window, watch=watch, output=output, target=Target(namespace, context, kubeconfig))
+    _carry_out(name, spec, window, watch=watch, output=output, target=target)
 
 
 def _parameters(given: list[str]) -> dict[str, Any]:
@@ -230,11 +226,13 @@ async def only_schedule(client: "Client", deployment: str, namespace: str) -> st
     if len(names) == 1:
         return str(names[0])
     if not names:
-        raise error(
+        raise usage_error(
             f"deployment {deployment!r} has no schedule, so nobody knows its ticks",
             "say which: --cron '0 6 * * *', --interval SECONDS or --rrule RULE",
         )
-    raise error(f"deployment {deployment!r} has several schedules: {', '.join(names)}", "choose one with --schedule")
+    raise usage_error(
+        f"deployment {deployment!r} has several schedules: {', '.join(names)}", "choose one with --schedule"
+    )
 
 
 async def _planned(client: "Client", made: dict[str, Any], namespace: str) -> dict[str, Any]:
@@ -243,6 +241,8 @@ async def _planned(client: "Client", made: dict[str, Any], namespace: str) -> di
     Raises:
         typer.Exit: the operator does not plan it.
     """
+    import asyncio
+
     end = time.monotonic() + PLAN_SECONDS
     while True:
         seen = await client.get(BACKFILLS, made["metadata"]["name"], namespace)

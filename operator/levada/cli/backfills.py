@@ -1,24 +1,24 @@
 """`levada backfills`: see how far backfills are, pause, cancel and repeat them."""
 
-import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.connection import find, run
+from levada.cli.listing import listed, show_list
+from levada.cli.options import EverywhereOption, FormatOption, ListFormatOption, Target, in_namespace
 from levada.cli.output import age, console, error, machine_text, now, state_text, table, time_text
 from levada.resources.kinds import BACKFILLS
 from levada.resources.names import MAX_NAME_LENGTH
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from levada.kube import Client
 
 app = new_app("See how far backfills are, pause, cancel and repeat them.")
@@ -34,21 +34,15 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the b
 
 
 @app.command("ls")
+@in_namespace
 def list_backfills(
     *,
     everywhere: EverywhereOption = False,
     output: ListFormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """List backfills."""
-
-    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(BACKFILLS, None if everywhere else here)
-        return found
-
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = listed(BACKFILLS, target, everywhere=everywhere)
     show_list(
         found,
         output,
@@ -59,7 +53,7 @@ def list_backfills(
 
 def backfills_table(
     found: Sequence[Mapping[str, Any]], present: datetime, *, with_namespace: bool = False, wide: bool = False
-) -> Table:
+) -> "Table":
     """The table of `levada backfills ls`, the newest first."""
     columns = ("NAME", "DEPLOYMENT", "PHASE", "PROGRESS", "ACTIVE", "FAILED", "AGE")
     more = ("FROM", "TO", "AT A TIME", "MESSAGE") if wide else ()
@@ -78,14 +72,13 @@ def backfills_table(
 
 
 @app.command()
+@in_namespace
 def show(
     name: NameArgument,
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow until it ends.")] = False,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Show one backfill: its window, its plan, and how far it is."""
 
@@ -93,7 +86,7 @@ def show(
         found = await find(client, BACKFILLS, name, here, called="backfill")
         return await watch_to_the_end(client, found, here) if watch else found
 
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = run(work, target)
     if output:
         typer.echo(machine_text(found, output), nl=False)
     else:
@@ -101,48 +94,47 @@ def show(
 
 
 @app.command()
+@in_namespace
 def pause(
     name: NameArgument,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    *,
+    target: Target,
 ) -> None:
     """Start no further runs; those under way go on."""
-    _patch(name, {"paused": True}, "paused", Target(namespace, context, kubeconfig))
+    _patch(name, {"paused": True}, "paused", target)
 
 
 @app.command()
+@in_namespace
 def resume(
     name: NameArgument,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    *,
+    target: Target,
 ) -> None:
     """Go on with a paused backfill."""
-    _patch(name, {"paused": False}, "resumed", Target(namespace, context, kubeconfig))
+    _patch(name, {"paused": False}, "resumed", target)
 
 
 @app.command()
+@in_namespace
 def cancel(
     name: NameArgument,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    *,
+    target: Target,
 ) -> None:
     """Start no further runs, and cancel those under way."""
-    _patch(name, {"cancel": True}, "cancelled", Target(namespace, context, kubeconfig))
+    _patch(name, {"cancel": True}, "cancelled", target)
 
 
 @app.command()
+@in_namespace
 def retry(
     name: NameArgument,
     *,
     new_name: Annotated[
         str | None, typer.Option("--name", help="Name of the new backfill; made up when absent.")
     ] = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Make a new backfill of the same window that runs what failed or was not run, and nothing else."""
 
@@ -159,7 +151,7 @@ def retry(
         await client.create(BACKFILLS, body, here)
         return made
 
-    made = run(work, Target(namespace, context, kubeconfig))
+    made = run(work, target)
     typer.echo(f"backfill/{made} created: `levada backfills show {made}` tells how far it is")
 
 
@@ -180,6 +172,8 @@ def _patch(name: str, spec: dict[str, Any], done: str, target: Target) -> None:
 
 async def watch_to_the_end(client: "Client", body: dict[str, Any], namespace: str) -> dict[str, Any]:
     """Print each news in a line until the backfill has ended; returns it as it is then."""
+    import asyncio
+
     said = ""
     while True:
         status = body.get("status") or {}
@@ -193,8 +187,10 @@ async def watch_to_the_end(client: "Client", body: dict[str, Any], namespace: st
         body = await client.get(BACKFILLS, body["metadata"]["name"], namespace)
 
 
-def show_body(body: Mapping[str, Any], to: Console, *, message: str = "") -> None:
+def show_body(body: Mapping[str, Any], to: "Console", *, message: str = "") -> None:
     """One backfill in lines, with a message that is said in place of its own."""
+    from rich.text import Text
+
     spec, status = body["spec"], body.get("status") or {}
     rule = next((f"{key} {spec[key]}" for key in ("cron", "intervalSeconds", "rrule") if key in spec), "")
     source = f"schedule {spec['scheduleRef']['name']}" if spec.get("scheduleRef") else rule

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.connection import find, run
+from levada.cli.listing import listed, show_list
+from levada.cli.options import EverywhereOption, FormatOption, ListFormatOption, Target, in_namespace
 from levada.cli.output import age, console, machine_text, now, table
 from levada.resources.kinds import BLOCKS
 
@@ -22,21 +23,15 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the block.")]
 
 
 @app.command("ls")
+@in_namespace
 def list_blocks(
     *,
     everywhere: EverywhereOption = False,
     output: ListFormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """List blocks, with the names of their fields."""
-
-    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(BLOCKS, None if everywhere else here)
-        return found
-
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = listed(BLOCKS, target, everywhere=everywhere)
     show_list(
         found,
         output,
@@ -71,20 +66,19 @@ def _places(spec: dict[str, Any]) -> str:
 
 
 @app.command()
+@in_namespace
 def show(
     name: Name,
     *,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Show one block: its plain values, and which Secret and key holds each of its secrets."""
 
     async def work(client: "Client", here: str) -> dict[str, Any]:
         return await find(client, BLOCKS, name, here, called="block")
 
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = run(work, target)
     if output:
         typer.echo(machine_text(found, output), nl=False)
         return
@@ -106,14 +100,13 @@ def value_text(value: Any) -> str:
 
 
 @app.command("rm")
-def remove(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@in_namespace
+def remove(name: Name, *, target: Target) -> None:
     """Remove a block. The Secrets that it names stay; flows that load it fail from now on."""
 
     async def work(client: "Client", here: str) -> None:
         found = await find(client, BLOCKS, name, here, called="block")
         await client.delete(BLOCKS, name, here, uid=found["metadata"]["uid"])
 
-    run(work, Target(namespace, context, kubeconfig))
+    run(work, target)
     typer.echo(f"block {name} is removed; the Secrets that it named are still there")

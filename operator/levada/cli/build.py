@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from levada.cli.connection import ContextOption, KubeconfigOption, Target, run
+from levada.cli.connection import run
 from levada.cli.failures import prefect_hint
+from levada.cli.options import ParametersOption, Target, on_cluster
 from levada.cli.output import error, usage_error
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def build(
     ] = None,
     anchor: Annotated[str | None, typer.Option("--anchor-date", help="With --interval: a time of a run.")] = None,
     tag: Annotated[Texts, typer.Option("--tag", "-t", help="A word to find the deployment by. Repeatable.")] = None,
-    parameter: Annotated[
-        Texts, typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; read as YAML. Repeatable.")
-    ] = None,
+    parameter: ParametersOption = None,
     parameters: Annotated[str | None, typer.Option("--params", help="Parameters as a JSON object.")] = None,
     image: Annotated[str | None, typer.Option("--image", help="Container image of the runs.")] = None,
     path: Annotated[str | None, typer.Option("--path", help="Folder of the image that holds the code already.")] = None,
@@ -183,14 +182,14 @@ def pairs_of(given: Sequence[str] | None, option: str) -> dict[str, str]:
     return found
 
 
+@on_cluster
 def apply(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files that `levada deployment build` wrote.")],
     *,
     namespace: Annotated[
         str | None, typer.Option("--namespace", "-n", help="Namespace; the file's or the context's own when absent.")
     ] = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Apply files to the cluster by server-side apply."""
     from levada._apply import apply_all
@@ -202,7 +201,7 @@ def apply(
         return await apply_all(client, resources, here)
 
     try:
-        for each in run(work, Target(namespace, context, kubeconfig)):
+        for each in run(work, target._replace(namespace=namespace)):
             typer.echo(f"{each} applied")
     except Invalid as failure:
         raise error(f"the API server refuses it: {failure.message}") from None

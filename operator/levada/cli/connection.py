@@ -1,37 +1,18 @@
-"""The cluster that a command talks to, its options, and looking up an object by the name that a person typed."""
+"""The cluster that a command talks to, and looking up an object by the name that a person typed."""
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from levada.cli.output import ExitCode, Format, error
+from levada.cli.options import Target
+from levada.cli.output import ExitCode, error
 from levada.resources.kinds import Kind
 
 if TYPE_CHECKING:
     from levada.kube import Client
 
 T = TypeVar("T")
-
-NamespaceOption = Annotated[
-    str | None, typer.Option("--namespace", "-n", help="Namespace; the context's own when absent.")
-]
-ContextOption = Annotated[
-    str | None, typer.Option("--context", help="Context of your kubeconfig; the current one when absent.")
-]
-KubeconfigOption = Annotated[
-    Path | None, typer.Option("--kubeconfig", help="Kubeconfig file; $KUBECONFIG or ~/.kube/config when absent.")
-]
-FormatOption = Annotated[Format | None, typer.Option("--output", "-o", help="For programs: json, yaml or name.")]
-
-
-class Target(NamedTuple):
-    """Which cluster and namespace the user means; None is what the kubeconfig says."""
-
-    namespace: str | None = None
-    context: str | None = None
-    kubeconfig: Path | None = None
 
 
 def run(work: Callable[["Client", str], Awaitable[T]], target: Target) -> T:

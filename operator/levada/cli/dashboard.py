@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, KubeconfigOption
-from levada.cli.output import error, note
+from levada.cli.options import Target, on_cluster
+from levada.cli.output import error, note, usage_error
 
 app = new_app()
 
@@ -24,6 +24,7 @@ class Auth(StrEnum):
 
 
 @app.command()
+@on_cluster
 def dashboard(
     *,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 8686,
@@ -58,8 +59,7 @@ def dashboard(
     namespace: Annotated[
         list[str] | None, typer.Option("--namespace", "-n", help="Watch this namespace only. Repeatable.")
     ] = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Show runs, schedules and queues in the browser, until Ctrl-C. With -n only those of the named namespaces."""
     try:
@@ -70,7 +70,7 @@ def dashboard(
     from levada.kube import config
 
     if auth is Auth.KUBECONFIG and host not in LOOPBACK:
-        raise error(
+        raise usage_error(
             "with --auth kubeconfig everybody who reaches the address would act as you: it stays on this machine",
             "choose --auth token, proxy or anonymous for others",
         )
@@ -89,7 +89,11 @@ def dashboard(
     if not (settings.static / "index.html").is_file():
         note("the pages are not built: `make pages` builds them; the API answers")
     try:
-        serve.run(config.load(kubeconfig, context), settings, lambda url: _announce(url, open_browser=open_browser))
+        serve.run(
+            config.load(target.kubeconfig, target.context),
+            settings,
+            lambda url: _announce(url, open_browser=open_browser),
+        )
     except OSError as problem:
         raise error(
             f"cannot listen on {host}:{port}: {os.strerror(problem.errno or 0)}", "choose another --port"

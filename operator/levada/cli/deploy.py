@@ -8,8 +8,9 @@ import typer
 
 from levada.cli.app import new_app
 from levada.cli.build import check_schedules, pairs_of, parameters_of
-from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, run
+from levada.cli.connection import run
 from levada.cli.failures import prefect_hint
+from levada.cli.options import ParametersOption, Target, in_namespace
 from levada.cli.output import error
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Source(StrEnum):
 
 
 @app.command()
+@in_namespace
 def deploy(
     entrypoint: Annotated[str, typer.Argument(metavar="PATH.py:FLOW", help="File and function of the flow.")],
     *,
@@ -66,9 +68,7 @@ def deploy(
     timezone: Annotated[
         str | None, typer.Option("--timezone", help="Time zone of the schedules; UTC if absent.")
     ] = None,
-    parameter: Annotated[
-        Texts, typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; read as YAML. Repeatable.")
-    ] = None,
+    parameter: ParametersOption = None,
     image: Annotated[str | None, typer.Option("--image", help="Container image of the runs.")] = None,
     path: Annotated[str | None, typer.Option("--path", help="Folder of the image that holds the code already.")] = None,
     env: Annotated[
@@ -79,9 +79,7 @@ def deploy(
     paused: Annotated[bool, typer.Option("--paused", help="Start no runs for now.")] = False,
     prefect: Annotated[bool, typer.Option("--prefect", help="Let imports of prefect mean Levada.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML; upload and apply nothing.")] = False,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Build Flow, Deployment and Schedules from a flow's file, and apply them.
 
@@ -114,7 +112,7 @@ def deploy(
         if dry_run:
             _print(made)
         else:
-            _apply(made, Target(namespace, context, kubeconfig))
+            _apply(made, target)
     except LevadaError as failure:
         raise error(str(failure)) from None
 

@@ -9,8 +9,17 @@ import typer
 
 from levada.cli import build
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.connection import find, run
+from levada.cli.listing import listed, show_list
+from levada.cli.options import (
+    EverywhereOption,
+    FollowRunOption,
+    FormatOption,
+    ListFormatOption,
+    ParametersOption,
+    Target,
+    in_namespace,
+)
 from levada.cli.output import error, machine_text, now, usage_error, warn
 from levada.cli.overrides import check_overrides, overrides_of
 from levada.decide.orders import ALPHABET, SUFFIX_LENGTH, flow_run, suffixed, too_large
@@ -33,22 +42,17 @@ NAME_TRIES: Final = 5
 
 
 @app.command("ls")
+@in_namespace
 def list_deployments(
     *,
     everywhere: EverywhereOption = False,
     output: ListFormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """List deployments."""
     from levada.cli.deployment_view import deployments_table
 
-    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(DEPLOYMENTS, None if everywhere else here)
-        return found
-
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = listed(DEPLOYMENTS, target, everywhere=everywhere)
     show_list(
         found,
         output,
@@ -61,20 +65,18 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deploymen
 
 
 @app.command()
-def pause(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@in_namespace
+def pause(name: Name, *, target: Target) -> None:
     """Start no new runs of a deployment, whoever asks for them: they wait. Those under way go on."""
-    _pause(name, Target(namespace, context, kubeconfig), paused=True)
+    _pause(name, target, paused=True)
     typer.echo(f"deployment {name} is paused: new runs wait; `levada deployment resume {name}` lets them start")
 
 
 @app.command()
-def resume(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@in_namespace
+def resume(name: Name, *, target: Target) -> None:
     """Let a paused deployment start runs again, those first that wait."""
-    _pause(name, Target(namespace, context, kubeconfig), paused=False)
+    _pause(name, target, paused=False)
     typer.echo(f"deployment {name} starts runs again")
 
 
@@ -87,13 +89,11 @@ def _pause(name: str, target: Target, *, paused: bool) -> None:
 
 
 @app.command("run")
+@in_namespace
 def run_deployment(
     name: Name,
     *,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; the value is read as YAML. Repeatable."),
-    ] = None,
+    parameter: ParametersOption = None,
     override: Annotated[
         list[str] | None,
         typer.Option(
@@ -103,13 +103,9 @@ def run_deployment(
         ),
     ] = None,
     run_name: Annotated[str | None, typer.Option("--name", help="Name of the flow run; made up when absent.")] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Follow the run until it ends; exit code 0 only if it completes.")
-    ] = False,
+    watch: FollowRunOption = False,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Start a flow run of a deployment."""
     texts, overrides = _texts(parameter or []), overrides_of(override or [])
@@ -127,7 +123,7 @@ def run_deployment(
 
         return await watch_run(client, created["metadata"]["name"], here)
 
-    ended = run(work, Target(namespace, context, kubeconfig))
+    ended = run(work, target)
     if watch and ended != RunPhase.COMPLETED:
         raise typer.Exit(1)
 

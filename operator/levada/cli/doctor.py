@@ -1,6 +1,5 @@
 """`levada doctor`: is the cluster fit, may you use it, does somebody look after runs; each with a fix."""
 
-import asyncio
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -9,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption
-from levada.cli.output import ExitCode, Format, console, machine_text, table, usage_error
+from levada.cli.options import Format, FormatOption, Target, in_namespace
+from levada.cli.output import ExitCode, console, machine_text, table, usage_error
 from levada.resources.kinds import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
@@ -38,18 +37,19 @@ STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 @app.command()
+@in_namespace
 def doctor(
     *,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings end with exit code 1, too.")] = False,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Check the cluster, its definitions, your rights, the operator, clocks and storage; say how to mend what is wrong.
 
     Only reads. The exit code is 0 if nothing failed, 1 if a check did, 5 if the cluster does not answer.
     """
+    import asyncio
+
     from levada.decide.doctor import findings
     from levada.kube import Client
 
@@ -63,8 +63,10 @@ def doctor(
             if date:
                 dates.append((date, time.time()))
 
-        async with Client.from_kubeconfig(kubeconfig, context, user_agent="levada-cli", on_date=heard) as client:
-            return findings(await facts_of(client, namespace or client.namespace, dates))
+        async with Client.from_kubeconfig(
+            target.kubeconfig, target.context, user_agent="levada-cli", on_date=heard
+        ) as client:
+            return findings(await facts_of(client, target.namespace or client.namespace, dates))
 
     found = asyncio.run(examined())
     if output:
@@ -94,6 +96,8 @@ async def facts_of(client: "Client", namespace: str, dates: list[tuple[str, floa
     Raises:
         ConnectionLost: the cluster does not answer.
     """
+    import asyncio
+
     from levada.decide.doctor import DoctorFacts
     from levada.kube.version import complaint
     from levada.resources.access import POLICY
@@ -184,6 +188,8 @@ async def _may(client: "Client", verb: str, kind: Kind, namespace: str) -> bool:
 
 async def _unreachable(deployments: list[dict[str, Any]]) -> dict[str, str]:
     """The storages that deployments name and that cannot be listed from here, with the reason."""
+    import asyncio
+
     places = ((each.get("status") or {}).get("storage") or each["spec"].get("storage") for each in deployments)
     urls = sorted({url for url in places if url})
     problems = await asyncio.gather(*(_problem_of(url) for url in urls))
@@ -191,6 +197,8 @@ async def _unreachable(deployments: list[dict[str, Any]]) -> dict[str, str]:
 
 
 async def _problem_of(url: str) -> str:
+    import asyncio
+
     from levada.exceptions import LevadaError
     from levada.storage import storage_of
 

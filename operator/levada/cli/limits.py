@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.connection import find, run
+from levada.cli.listing import listed, show_list
+from levada.cli.options import EverywhereOption, ListFormatOption, Target, in_namespace
 from levada.cli.output import age, now, table, usage_error
 from levada.cli.queues import patch_or_create
 from levada.resources.kinds import CONCURRENCY_LIMITS
@@ -24,21 +25,15 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, as
 
 
 @app.command("ls")
+@in_namespace
 def list_limits(
     *,
     everywhere: EverywhereOption = False,
     output: ListFormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """List limits, and who holds slots."""
-
-    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(CONCURRENCY_LIMITS, None if everywhere else here)
-        return found
-
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = listed(CONCURRENCY_LIMITS, target, everywhere=everywhere)
     show_list(
         found,
         output,
@@ -73,6 +68,7 @@ def limits_table(
 
 
 @app.command("set")
+@in_namespace
 def set_limit(
     name: Name,
     limit: Annotated[int, typer.Argument(metavar="N", min=0, help="How many slots there are; 0 lets everybody wait.")],
@@ -80,9 +76,7 @@ def set_limit(
     per_second: Annotated[
         float | None, typer.Option(min=0, help="For rate_limit: how many slots come back each second.")
     ] = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Make or change a limit. Those who hold slots keep them; those who wait go by the new one."""
     name = _object(name)
@@ -91,22 +85,21 @@ def set_limit(
     async def work(client: "Client", here: str) -> None:
         await patch_or_create(client, CONCURRENCY_LIMITS, name, here, spec)
 
-    run(work, Target(namespace, context, kubeconfig))
+    run(work, target)
     rate = f", {per_second:g} come back each second" if per_second else ""
     typer.echo(f"limit {name} has {limit} slot{'' if limit == 1 else 's'}{rate}")
 
 
 @app.command("rm")
-def remove(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@in_namespace
+def remove(name: Name, *, target: Target) -> None:
     """Remove a limit: nobody waits for it any more."""
 
     async def work(client: "Client", here: str) -> None:
         found = await find(client, CONCURRENCY_LIMITS, limit_object(name) or name, here, called="limit")
         await client.delete(CONCURRENCY_LIMITS, found["metadata"]["name"], here, uid=found["metadata"]["uid"])
 
-    run(work, Target(namespace, context, kubeconfig))
+    run(work, target)
     typer.echo(f"limit {limit_object(name)} is removed")
 
 

@@ -1,30 +1,29 @@
-"""What every `ls` has in common: its options, and whether a table, a document for programs or a hint is printed."""
+"""What every `ls` has in common: its objects, and whether a table, a document for programs or a hint is printed."""
 
 from collections.abc import Callable
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from levada.cli.output import Format, machine_text, print_list
+from levada.cli.connection import run
+from levada.cli.options import Format, ListFormat, Target
+from levada.cli.output import machine_text, print_list
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-
-class ListFormat(StrEnum):
-    """What -o accepts where there is a table."""
-
-    JSON = "json"
-    YAML = "yaml"
-    NAME = "name"
-    WIDE = "wide"
+    from levada.kube import Client
+    from levada.resources.kinds import Kind
 
 
-ListFormatOption = Annotated[
-    ListFormat | None, typer.Option("--output", "-o", help="wide: more columns. For programs: json, yaml or name.")
-]
-EverywhereOption = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")]
+def listed(kind: "Kind", target: Target, *, everywhere: bool) -> list[dict[str, Any]]:
+    """The objects of a kind, of the namespace that is meant or of all."""
+
+    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
+        found, _ = await client.list(kind, None if everywhere else here)
+        return found
+
+    return run(work, target)
 
 
 def show_list(

@@ -5,8 +5,8 @@ import sys
 from typing import Any, Final
 
 from levada.cli.failures import prefect_hint
-from levada.cli.parameters import ParameterSyntaxError, parse_parameters, value_for
 
+USAGE_ERROR: Final = 2
 HELP: Final = "Run a flow on this machine, without a cluster. The exit code is 0 only if the flow completed."
 
 
@@ -35,16 +35,17 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str]) -> None:
     """Run the flow and end the process with 0 only if it completed; Ctrl-C goes on to the caller."""
+    asked = parser().parse_args(arguments)
     from levada._loading import CodeError
     from levada._local_run import find_flow, run
+    from levada.cli.parameters import ParameterSyntaxError, parse_parameters, value_for
 
-    asked = parser().parse_args(arguments)
     try:
         flow = find_flow(asked.entrypoint, prefect=asked.prefect)
         code = run(flow, parse_parameters(asked.param, value_for(flow)))
     except ParameterSyntaxError as error:
         sys.stderr.write(f"error: {error}\n")
-        code = 1
+        code = USAGE_ERROR
     except CodeError as error:
         sys.stderr.write(f"error: {error.here}\n")
         if error.needs_prefect and not asked.prefect:

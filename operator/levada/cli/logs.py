@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from levada.cli.archived import archived_run, print_archived_log
 from levada.cli.connection import find
 from levada.cli.follow import has_ended, reminded
-from levada.cli.output import error
+from levada.cli.output import ExitCode, error
 from levada.resources.kinds import FLOW_RUNS, PODS
 from levada.resources.names import CONTAINER_NAME, LABEL_ATTEMPT, LABEL_RUN, LABEL_TASK_POD
 
@@ -78,7 +78,7 @@ async def _print_of_gone_run(
 ) -> None:
     kept = await archived_run(client, namespace, name, storage)
     if kept is None:
-        raise error(f"the archive does not have flow run {name!r} any more")
+        raise error(f"the archive does not have flow run {name!r} any more", code=ExitCode.NOT_FOUND)
     url, folder, _ = kept
     heading = f"flow run {name} has left the cluster; this is from {url}"
     if not await print_archived_log(url, folder, attempt, heading=heading):

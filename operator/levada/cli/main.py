@@ -66,7 +66,10 @@ def run_group(group: str, arguments: list[str]) -> None:
         return
     from typer.main import get_command
 
+    from levada.cli.quick import quicken
+
     command = get_command(module.app)
+    quicken(command)
     command.main(args=arguments, prog_name=f"levada {group}")
 
 

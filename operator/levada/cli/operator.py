@@ -1,10 +1,8 @@
 """`levada operator`: run the operator, or print what it needs to be allowed."""
 
-import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn
@@ -12,169 +10,88 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.output import usage_error, warn
+from levada.cli.operator_options import Namespaces, OperatorOptions, check_places
+from levada.cli.options import Target, on_cluster, said_by
+from levada.cli.output import usage_error
 
 if TYPE_CHECKING:
+    from levada.decide.facts import Settings
     from levada.kube.lease import LeaseTimes
+    from levada.operator.election import ElectionSettings
     from levada.operator.settings import OperatorSettings
 
 app = new_app("Run the operator, or print what it needs to be allowed.")
 
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 NO_STORAGE: Final = "none"
-MAX_PORT: Final = 65_535
-Namespaces = Annotated[
-    list[str] | None, typer.Option("--namespace", "-n", help="Look at this namespace only; may be given several times.")
-]
 
 
 @app.command()
-def run(
-    *,
-    namespace: Namespaces = None,
-    shard_selector: Annotated[
-        str, typer.Option(help="Look only at namespaces with these labels, for example levada.dev/shard=a.")
-    ] = "",
-    default_image: Annotated[
-        str | None,
-        typer.Option(
-            help="Image of runs whose Deployment names none.",
-            envvar="LEVADA_DEFAULT_IMAGE",
-            show_default="levada-flow:VERSION",
-        ),
-    ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            help="URL of the storage of results, logs and history for Deployments that name none, for example s3://bucket/levada.",
-            envvar="LEVADA_STORAGE",
-            show_default="none; with a cluster of `levada cluster`, a folder in LEVADA_HOME",
-        ),
-    ] = None,
-    allow_storage: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Beginning of a storage URL that Deployments may name; may be given several times.",
-            show_default="any bucket, no folder",
-        ),
-    ] = None,
-    secrets_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder with the Secrets that notifications name, as <namespace>/<secret>/<key>.",
-            envvar="LEVADA_SECRETS_DIR",
-            show_default="none",
-        ),
-    ] = None,
-    notify_allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Host that notifications may reach, such as hooks.slack.com or '*.example.com'; may be given several times.",
-            envvar="LEVADA_NOTIFY_ALLOW",
-            show_default="all but this machine and cloud metadata",
-        ),
-    ] = None,
-    metrics_address: Annotated[
-        str, typer.Option(help="HOST:PORT of /metrics, /healthz and /readyz; empty for none.")
-    ] = "127.0.0.1:9464",
-    metrics_deployments: Annotated[
-        int, typer.Option(min=0, help="How many Deployments get series of their own; the others share `other`.")
-    ] = 100,
-    metrics_exemplars: Annotated[
-        bool, typer.Option("--metrics-exemplars", help="Name runs as exemplars, in the OpenMetrics format.")
-    ] = False,
-    relist_seconds: Annotated[
-        float, typer.Option(min=1, help="How often everything is listed again; three times that of silence is a fault.")
-    ] = 300.0,
-    kubeconfig: Annotated[Path | None, typer.Option(help="The kubeconfig to use.", show_default="as kubectl")] = None,
-    context: Annotated[str | None, typer.Option(help="The kubeconfig's context to use.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=1000, help="How many objects to work on at a time.")] = 32,
-    history_interval: Annotated[
-        float, typer.Option(min=1, help="Seconds between two looks at all finished runs, when history lets go of some.")
-    ] = 120,
-    api_writes_per_second: Annotated[
-        float, typer.Option(min=0, help="Limit on API writes, twice as many at once; 0 for none.")
-    ] = 500,
-    leader_elect: Annotated[
-        bool,
-        typer.Option("--leader-elect", help="Stand for election: of several operators one leads, the others stand by."),
-    ] = False,
-    identity: Annotated[
-        str,
-        typer.Option(help="Name in the election; a random part is added.", show_default="$POD_NAME, else the host's"),
-    ] = "",
-    lease_name: Annotated[
-        str,
-        typer.Option(
-            help="The Lease to hold.",
-            show_default="levada-operator, with a suffix when only some namespaces are served",
-        ),
-    ] = "",
-    lease_namespace: Annotated[str, typer.Option(help="The namespace of the Lease.")] = "levada-system",
-    lease_duration: Annotated[
-        int, typer.Option(help="Seconds until the others take over from a leader that is silent.")
-    ] = 12,
-    renew_deadline: Annotated[
-        float, typer.Option(help="Seconds after which a leader that cannot renew steps down.")
-    ] = 8,
-    retry_period: Annotated[float, typer.Option(help="Seconds between two renewals.")] = 2,
-    node_lost_after: Annotated[
-        float,
-        typer.Option(min=10, help="Seconds that a node may be silent until the runs on it are started elsewhere."),
-    ] = 300,
-    max_active_runs: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many runs may be active at a time, over all queues.", show_default="no limit"),
-    ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
-) -> None:
+@said_by(OperatorOptions)
+@on_cluster
+def run(*, said: OperatorOptions, target: Target) -> None:
     """Run the operator until it gets SIGTERM or Ctrl-C."""
-    from levada.decide.facts import Settings
-    from levada.decide.health import Patience
-    from levada.operator.election import ElectionSettings, default_lease_name, own_identity
-    from levada.operator.settings import HistorySettings, OperatorSettings
-    from levada.operator.settings import default_image as image_of_version
-
-    set_up_logging(verbose=verbose)
-    _check_places(metrics_address, allow_storage or (), notify_allow or (), secrets_dir)
-    decide = Settings(
-        default_image=default_image or image_of_version(),
-        storage=_storage(storage, kubeconfig, context),
-        node_lost_after_s=node_lost_after,
-    )
-    namespaces = tuple(dict.fromkeys(namespace or ()))
-    if namespaces and shard_selector:
+    set_up_logging(verbose=said.verbose)
+    check_places(said.metrics_address, said.allow_storage or (), said.notify_allow or (), said.secrets_dir)
+    if said.namespace and said.shard_selector:
         raise usage_error(
             "--namespace and --shard-selector exclude each other", "choose the namespaces by name or by label"
         )
-    election = None
-    if leader_elect:
-        election = ElectionSettings(
-            identity=own_identity(identity),
-            name=lease_name or default_lease_name(namespaces, shard_selector),
-            namespace=lease_namespace,
-            times=_lease_times(lease_duration, renew_deadline, retry_period),
-        )
-    settings = OperatorSettings(
+    _in_a_loop(settings_of(said, target))
+
+
+def settings_of(said: OperatorOptions, target: Target) -> "OperatorSettings":
+    """The operator's settings, as the options say them.
+
+    Raises:
+        typer.Exit: one of them has no meaning.
+    """
+    from levada.decide.health import Patience
+    from levada.operator.settings import HistorySettings, OperatorSettings
+
+    namespaces = tuple(dict.fromkeys(said.namespace or ()))
+    return OperatorSettings(
         namespaces=namespaces,
-        shard_selector=shard_selector,
-        kubeconfig=kubeconfig,
-        context=context,
-        metrics_address=metrics_address,
-        metrics_deployments=metrics_deployments,
-        metrics_exemplars=metrics_exemplars,
-        relist_s=relist_seconds,
-        patience=Patience(silence_s=3 * relist_seconds),
-        workers=workers,
-        secrets_dir=secrets_dir,
-        notify_allow=tuple(notify_allow or ()),
-        decide=replace(decide, allowed_storages=tuple(allow_storage)) if allow_storage else decide,
-        writes_per_second=api_writes_per_second,
-        election=election,
-        max_active_runs=max_active_runs,
-        history=HistorySettings(sweep_s=history_interval, first_sweep_s=min(10.0, history_interval)),
+        shard_selector=said.shard_selector,
+        kubeconfig=target.kubeconfig,
+        context=target.context,
+        metrics_address=said.metrics_address,
+        metrics_deployments=said.metrics_deployments,
+        metrics_exemplars=said.metrics_exemplars,
+        relist_s=said.relist_seconds,
+        patience=Patience(silence_s=3 * said.relist_seconds),
+        workers=said.workers,
+        secrets_dir=said.secrets_dir,
+        notify_allow=tuple(said.notify_allow or ()),
+        decide=_of_decisions(said, target),
+        writes_per_second=said.api_writes_per_second,
+        election=_election(said, namespaces) if said.leader_elect else None,
+        max_active_runs=said.max_active_runs,
+        history=HistorySettings(sweep_s=said.history_interval, first_sweep_s=min(10.0, said.history_interval)),
     )
-    _in_a_loop(settings)
+
+
+def _of_decisions(said: OperatorOptions, target: Target) -> "Settings":
+    from levada.decide.facts import Settings
+    from levada.operator.settings import default_image
+
+    decide = Settings(
+        default_image=said.default_image or default_image(),
+        storage=_storage(said.storage, target.kubeconfig, target.context),
+        node_lost_after_s=said.node_lost_after,
+    )
+    return replace(decide, allowed_storages=tuple(said.allow_storage)) if said.allow_storage else decide
+
+
+def _election(said: OperatorOptions, namespaces: tuple[str, ...]) -> "ElectionSettings":
+    from levada.operator.election import ElectionSettings, default_lease_name, own_identity
+
+    return ElectionSettings(
+        identity=own_identity(said.identity),
+        name=said.lease_name or default_lease_name(namespaces, said.shard_selector),
+        namespace=said.lease_namespace,
+        times=_lease_times(said.lease_duration, said.renew_deadline, said.retry_period),
+    )
 
 
 def _storage(said: str | None, kubeconfig: Path | None, context: str | None) -> str:
@@ -204,27 +121,6 @@ def _storage(said: str | None, kubeconfig: Path | None, context: str | None) -> 
     return f"file://{home()}/storage" if local else ""
 
 
-def _check_places(pages: str, storages: Iterable[str], hosts: Iterable[str], secrets_dir: Path | None) -> None:
-    """Refuse what would never fit anything: it would be found out at the first run that needs it."""
-    port = pages.rpartition(":")[2]
-    if pages and not (":" in pages and port.isascii() and port.isdecimal() and int(port) <= MAX_PORT):
-        raise usage_error(
-            f"--metrics-address is HOST:PORT, not {pages!r}", "for example 0.0.0.0:9464, or '' for no pages"
-        )
-    for url in storages:
-        if "://" not in url:
-            raise usage_error(
-                f"--allow-storage is the beginning of a URL, not {url!r}", "for example s3://bucket/team-a"
-            )
-    for host in hosts:
-        if "/" in host or (":" in host and not host.startswith("[") and host.count(":") == 1):
-            raise usage_error(
-                f"--notify-allow names a host, not {host!r}", "without scheme, port and path: hooks.slack.com"
-            )
-    if secrets_dir is not None and not secrets_dir.is_dir():
-        warn(f"--secrets-dir {secrets_dir} is no folder: notifications that need a Secret wait until it is there")
-
-
 def _lease_times(duration_s: int, renew_deadline_s: float, retry_s: float) -> "LeaseTimes":
     from levada.kube.lease import LeaseTimes
 
@@ -237,6 +133,8 @@ def _lease_times(duration_s: int, renew_deadline_s: float, retry_s: float) -> "L
 def _in_a_loop(settings: "OperatorSettings") -> None:
     """Run in the event loop of uvloop, which takes a tenth off the CPU that a run costs; it does not exist for Windows."""
     if sys.platform == "win32":
+        import asyncio
+
         asyncio.run(_serve(settings))
     else:
         import uvloop

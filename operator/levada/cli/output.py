@@ -5,11 +5,12 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from typing import IO, TYPE_CHECKING, Any, Final
 
 import typer
 
+from levada.cli.options import Format
 from levada.resources.names import GROUP
 
 if TYPE_CHECKING:
@@ -75,14 +76,6 @@ class _LazyConsole:
 
 
 console: Any = _LazyConsole()
-
-
-class Format(StrEnum):
-    """What -o accepts."""
-
-    JSON = "json"
-    YAML = "yaml"
-    NAME = "name"
 
 
 def error(message: str, hint: str | None = None, *, code: ExitCode = ExitCode.FAILED) -> typer.Exit:

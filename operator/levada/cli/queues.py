@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.connection import find, run
+from levada.cli.listing import listed, show_list
+from levada.cli.options import EverywhereOption, ListFormatOption, Target, in_namespace
 from levada.cli.output import age, now, table, warn
 from levada.resources.kinds import DEPLOYMENTS, WORK_QUEUES
 from levada.resources.names import DEFAULT_QUEUE, FIELD_MANAGER_CLI
@@ -24,21 +25,15 @@ Existing = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work 
 
 
 @app.command("ls")
+@in_namespace
 def list_queues(
     *,
     everywhere: EverywhereOption = False,
     output: ListFormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """List work queues: their limits, and how many runs are active and wait."""
-
-    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(WORK_QUEUES, None if everywhere else here)
-        return found
-
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = listed(WORK_QUEUES, target, everywhere=everywhere)
     show_list(
         found,
         output,
@@ -78,21 +73,19 @@ def _order(queue: dict[str, Any]) -> tuple[str, int, str]:
 
 
 @app.command()
-def pause(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@in_namespace
+def pause(name: Name, *, target: Target) -> None:
     """Start no new runs of a queue; those under way go on."""
-    _change(name, {"paused": True}, Target(namespace, context, kubeconfig))
+    _change(name, {"paused": True}, target)
     typer.echo(f"work queue {name} is paused")
 
 
 @app.command()
+@in_namespace
 def resume(
     name: Existing,
     *,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Let a queue start runs again."""
 
@@ -100,24 +93,23 @@ def resume(
         await find(client, WORK_QUEUES, name, here, called="work queue")
         await client.patch(WORK_QUEUES, name, {"spec": {"paused": False}}, here, field_manager=FIELD_MANAGER_CLI)
 
-    run(work, Target(namespace, context, kubeconfig))
+    run(work, target)
     typer.echo(f"work queue {name} starts runs again")
 
 
 @app.command("set-limit")
+@in_namespace
 def set_limit(
     name: Name,
     limit: Annotated[str, typer.Argument(metavar="N", help="How many runs may go at once; `none` for no limit.")],
     *,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Set how many runs of a queue may go at once. Runs under way are not stopped."""
     if limit != "none" and not (limit.isascii() and limit.isdecimal()):
         raise typer.BadParameter(f"{limit!r} is neither a whole number, 0 or more, nor `none`", param_hint="N")
     number = None if limit == "none" else int(limit)
-    _change(name, {"concurrencyLimit": number}, Target(namespace, context, kubeconfig))
+    _change(name, {"concurrencyLimit": number}, target)
     typer.echo(
         f"work queue {name} runs " + (f"at most {number} at a time" if number is not None else "as many as there are")
     )

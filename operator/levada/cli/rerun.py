@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from levada.cli.archived import StorageOption, live_or_archived
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
+from levada.cli.connection import find, run
+from levada.cli.options import FollowRunOption, FormatOption, RunNames, StorageOption, Target, in_namespace
 from levada.cli.output import console, error, now, time_text
 from levada.decide.orders import NAME_TRIES, RerunPlan, name_of, order, plan_of, resumption
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from levada.kube import Client
 
 Run = Mapping[str, Any]
-Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.")]
 
 ROWS_SHOWN: Final = 50
 
 
+@in_namespace
 def retry(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run to repeat.")],
     *,
@@ -42,16 +42,13 @@ def retry(
     plan_only: Annotated[
         bool, typer.Option("--plan", help="Only show what would be reused and what would run.")
     ] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Follow the run until it ends; exit code 0 only if it completes.")
-    ] = False,
+    watch: FollowRunOption = False,
     storage: StorageOption = None,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Repeat a run that has ended, from the tasks whose results are not stored: a new run, linked to the old one."""
+    from levada.cli.archived import live_or_archived
     from levada.cli.deployment import announce, read_parameters
 
     async def work(client: "Client", here: str) -> str | None:
@@ -73,7 +70,7 @@ def retry(
 
         return await watch_run(client, created["metadata"]["name"], here)
 
-    ended = run(work, Target(namespace, context, kubeconfig))
+    ended = run(work, target)
     if watch and not plan_only and ended != RunPhase.COMPLETED:
         raise typer.Exit(1)
 
@@ -164,12 +161,11 @@ def _ask() -> None:
 # --- suspend and resume --------------------------------------------------------------------------------------------------
 
 
+@in_namespace
 def suspend(
-    names: Names,
+    names: RunNames,
     *,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Stop flow runs for a while: their pods end, their slots are free, and nothing of what is stored is lost."""
 
@@ -184,19 +180,18 @@ def suspend(
             typer.echo(f"flow run {name} is asked to stop; `levada runs resume {name}` lets it go on")
         return refused
 
-    if run(work, Target(namespace, context, kubeconfig)):
+    if run(work, target):
         raise typer.Exit(1)
 
 
+@in_namespace
 def resume(
-    names: Names,
+    names: RunNames,
     *,
     value: Annotated[
         str | None, typer.Option("--input", help="For a flow that waits for input: the value, as JSON or text.")
     ] = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Let flow runs go on that were suspended, or whose flow waits for a person (pause_flow_run)."""
 
@@ -216,7 +211,7 @@ def resume(
             typer.echo(f"flow run {name} goes on")
         return refused
 
-    if run(work, Target(namespace, context, kubeconfig)):
+    if run(work, target):
         raise typer.Exit(1)
 
 

@@ -6,9 +6,17 @@ import typer
 
 from levada.cli import rerun, runs_removal
 from levada.cli.app import new_app
-from levada.cli.archived import StorageOption
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
+from levada.cli.connection import find, run
+from levada.cli.listing import show_list
+from levada.cli.options import (
+    EverywhereOption,
+    FormatOption,
+    ListFormatOption,
+    RunNames,
+    StorageOption,
+    Target,
+    in_namespace,
+)
 from levada.cli.output import console, error, machine_text, now, time_text, usage_error
 from levada.resources.kinds import FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_CLI
@@ -25,6 +33,7 @@ app.command("reindex")(runs_removal.reindex)
 
 
 @app.command("ls")
+@in_namespace
 def list_runs(
     *,
     deployment: Annotated[str | None, typer.Option("--deployment", "-d", help="Only runs of this deployment.")] = None,
@@ -36,9 +45,7 @@ def list_runs(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many of the archive at most.")] = 50,
     storage: StorageOption = None,
     output: ListFormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """List flow runs, the newest first."""
     from levada.cli.archived import archived_runs
@@ -59,7 +66,7 @@ def list_runs(
             found += [each for each in kept if each["metadata"]["uid"] not in there]
         return found
 
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = run(work, target)
     show_list(
         found,
         output,
@@ -69,14 +76,13 @@ def list_runs(
 
 
 @app.command()
+@in_namespace
 def show(
     name: Name,
     *,
     storage: StorageOption = None,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Show one flow run: where it stands, its tasks, and what went wrong; from the archive, if it has left the cluster."""
     from levada.cli.archived import live_or_archived
@@ -85,7 +91,7 @@ def show(
     async def work(client: "Client", here: str) -> dict[str, Any]:
         return await live_or_archived(client, here, name, storage)
 
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = run(work, target)
     if output:
         typer.echo(machine_text(found, output), nl=False)
     else:
@@ -93,9 +99,8 @@ def show(
 
 
 @app.command()
-def watch(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@in_namespace
+def watch(name: Name, *, target: Target) -> None:
     """Follow a flow run until it ends; the exit code is 0 only if it ends as Completed.
 
     A terminal shows its progress, stages and tasks as they go; a pipe gets a line for each change.
@@ -105,11 +110,12 @@ def watch(
     async def work(client: "Client", here: str) -> str:
         return await watch_run(client, name, here)
 
-    if run(work, Target(namespace, context, kubeconfig)) != RunPhase.COMPLETED:
+    if run(work, target) != RunPhase.COMPLETED:
         raise typer.Exit(1)
 
 
 @app.command()
+@in_namespace
 def logs(
     name: Name,
     *,
@@ -120,9 +126,7 @@ def logs(
         int | None, typer.Option("--attempt", min=1, help="Which attempt; the newest when absent.")
     ] = None,
     storage: StorageOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Print the log of a flow run; from the archive, if its pod is gone."""
     from levada.cli.logs import print_log
@@ -130,19 +134,18 @@ def logs(
     async def work(client: "Client", here: str) -> None:
         await print_log(client, name, here, attempt=attempt, follow=follow, storage=storage)
 
-    run(work, Target(namespace, context, kubeconfig))
+    run(work, target)
 
 
 @app.command()
+@in_namespace
 def cancel(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.")],
+    names: RunNames,
     *,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Ask flow runs to stop. A run that has ended already is an error, unless it was cancelled."""
-    refused = run(lambda client, here: _cancel_all(client, here, names), Target(namespace, context, kubeconfig))
+    refused = run(lambda client, here: _cancel_all(client, here, names), target)
     if refused:
         raise typer.Exit(1)
 

@@ -4,40 +4,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from levada.cli.archived import StorageOption, erase, from_archive, storages
-from levada.cli.connection import ContextOption, KubeconfigOption, NamespaceOption, Target, run
-from levada.cli.output import error
+from levada.cli.connection import run
+from levada.cli.options import RunNames, StorageOption, Target, in_namespace
+from levada.cli.output import ExitCode, error
 from levada.resources.kinds import FLOW_RUNS
 
 if TYPE_CHECKING:
     from levada.kube import Client
 
 
+@in_namespace
 def remove(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.")],
+    names: RunNames,
     *,
     archived: Annotated[
         bool, typer.Option("--archived", help="Remove log, record and tasks from the archive, too: for good.")
     ] = False,
     storage: StorageOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Remove flow runs that have ended from the cluster. What the archive has of them stays, unless --archived is given."""
 
-    async def work(client: "Client", here: str) -> int:
-        refused = 0
-        for name in names:
-            refused += not await _remove(client, here, name, archived=archived, storage=storage)
-        return refused
+    async def work(client: "Client", here: str) -> set[ExitCode]:
+        return {await _remove(client, here, name, archived=archived, storage=storage) for name in names}
 
-    if run(work, Target(namespace, context, kubeconfig)):
-        raise typer.Exit(1)
+    ended = run(work, target) - {ExitCode.OK}
+    if ended:
+        raise typer.Exit(min(ended))
 
 
-async def _remove(client: "Client", namespace: str, name: str, *, archived: bool, storage: str | None) -> bool:
-    """Remove one run. Returns whether there was anything to remove, and it was allowed."""
+async def _remove(client: "Client", namespace: str, name: str, *, archived: bool, storage: str | None) -> ExitCode:
+    """Remove one run. What there is nothing of, or must not be removed, is said."""
+    from levada.cli.archived import erase
     from levada.cli.follow import has_ended
     from levada.kube import NotFound
 
@@ -48,7 +46,7 @@ async def _remove(client: "Client", namespace: str, name: str, *, archived: bool
     if found is not None:
         if not has_ended(found):
             error(f"flow run {name!r} has not ended", f"`levada runs cancel {name}` stops it")
-            return False
+            return ExitCode.FAILED
         metadata = found["metadata"]
         version = metadata["resourceVersion"]
         await client.delete(FLOW_RUNS, name, namespace, uid=metadata["uid"], resource_version=version)
@@ -59,21 +57,22 @@ async def _remove(client: "Client", namespace: str, name: str, *, archived: bool
     if found is None and not count:
         hint = None if archived else "--archived removes what the archive has of it"
         error(f"there is no flow run {name!r} in namespace {namespace!r}", hint)
-    return found is not None or count > 0
+        return ExitCode.NOT_FOUND
+    return ExitCode.OK
 
 
+@in_namespace
 def reindex(
     *,
     storage: StorageOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Make the archive's index of a namespace anew from the records of its runs, if it was lost or lacks some.
 
     The operator goes on with what it finds. Do it while no run ends, or twice.
     """
     from levada.archive import index
+    from levada.cli.archived import from_archive, storages
 
     async def work(client: "Client", here: str) -> None:
         urls = await storages(client, here, storage)
@@ -84,4 +83,4 @@ def reindex(
             for deployment, count in (counts or {}).items():
                 typer.echo(f"{url}: {count} runs of {deployment}")
 
-    run(work, Target(namespace, context, kubeconfig))
+    run(work, target)

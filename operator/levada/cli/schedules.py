@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from levada.cli.app import new_app
-from levada.cli.connection import ContextOption, FormatOption, KubeconfigOption, NamespaceOption, Target, find, run
-from levada.cli.listing import EverywhereOption, ListFormatOption, show_list
-from levada.cli.output import Format, console, error, machine_text, now, usage_error
+from levada.cli.connection import find, run
+from levada.cli.listing import listed, show_list
+from levada.cli.options import EverywhereOption, Format, FormatOption, ListFormatOption, Target, in_namespace
+from levada.cli.output import console, error, machine_text, now, usage_error
 from levada.resources.kinds import DEPLOYMENTS, SCHEDULES, WORK_QUEUES
 from levada.resources.names import FIELD_MANAGER_CLI
 
@@ -25,22 +26,17 @@ MAX_SPAN: Final = timedelta(days=366)
 
 
 @app.command("ls")
+@in_namespace
 def list_schedules(
     *,
     everywhere: EverywhereOption = False,
     output: ListFormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """List schedules, with their next and last run."""
     from levada.cli.schedule_view import schedules_table
 
-    async def work(client: "Client", here: str) -> list[dict[str, Any]]:
-        found, _ = await client.list(SCHEDULES, None if everywhere else here)
-        return found
-
-    found = run(work, Target(namespace, context, kubeconfig))
+    found = listed(SCHEDULES, target, everywhere=everywhere)
     show_list(
         found,
         output,
@@ -50,14 +46,13 @@ def list_schedules(
 
 
 @app.command("next")
+@in_namespace
 def next_runs(
     name: Name,
     *,
     count: Annotated[int, typer.Option("--count", "-c", min=1, max=1000, help="How many.")] = 10,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Show when a schedule ticks next, and when its runs start if it has jitter."""
     from levada.cli.schedule_view import next_table
@@ -66,7 +61,7 @@ def next_runs(
     async def work(client: "Client", here: str) -> dict[str, Any]:
         return await find(client, SCHEDULES, name, here, called="schedule")
 
-    schedule = schedule_view(run(work, Target(namespace, context, kubeconfig)))
+    schedule = schedule_view(run(work, target))
     problem = schedule.rule.problem()
     if problem:
         raise error(f"schedule {name!r} never ticks: {problem}")
@@ -82,20 +77,18 @@ def next_runs(
 
 
 @app.command()
-def pause(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@in_namespace
+def pause(name: Name, *, target: Target) -> None:
     """Start no more runs by a schedule; ticks that pass are recorded as skipped."""
-    _suspend(name, Target(namespace, context, kubeconfig), suspended=True)
+    _suspend(name, target, suspended=True)
     typer.echo(f"schedule {name} paused; runs under way go on")
 
 
 @app.command()
-def resume(
-    name: Name, *, namespace: NamespaceOption = None, context: ContextOption = None, kubeconfig: KubeconfigOption = None
-) -> None:
+@in_namespace
+def resume(name: Name, *, target: Target) -> None:
     """Let a paused schedule start runs again, from its next tick on."""
-    _suspend(name, Target(namespace, context, kubeconfig), suspended=False)
+    _suspend(name, target, suspended=False)
     typer.echo(f"schedule {name} resumed; `levada schedules next {name}` tells when it ticks")
 
 
@@ -109,6 +102,7 @@ def _suspend(name: str, target: Target, *, suspended: bool) -> None:
 
 
 @app.command("plan")
+@in_namespace
 def plan_starts(
     *,
     ahead: Annotated[str, typer.Option("--next", metavar="SPAN", help="How far to look: 90m, 24h, 7d.")] = "24h",
@@ -119,9 +113,7 @@ def plan_starts(
         int, typer.Option(min=0, max=86_400, help="Seconds of jitter to compare with; 0: do not compare.")
     ] = 600,
     output: FormatOption = None,
-    namespace: NamespaceOption = None,
-    context: ContextOption = None,
-    kubeconfig: KubeconfigOption = None,
+    target: Target,
 ) -> None:
     """Show how many runs all schedules of the namespace will start, by queue and time, against the queues' limits."""
     from levada.cli.schedule_view import print_plan
@@ -134,7 +126,7 @@ def plan_starts(
     async def work(client: "Client", here: str) -> list[list[dict[str, Any]]]:
         return [(await client.list(kind, here))[0] for kind in (SCHEDULES, DEPLOYMENTS, WORK_QUEUES)]
 
-    schedules, deployments, queues = run(work, Target(namespace, context, kubeconfig))
+    schedules, deployments, queues = run(work, target)
     views = [schedule_view(each) for each in schedules]
     by_name = {view.name: view for view in map(deployment_view, deployments)}
     queue_views = {view.name: view for view in map(queue_view, queues)}

@@ -137,10 +137,11 @@ def test_drain_queues_and_the_list(start_agent, make_jobs, levada, node, until):
 @pytest.mark.parametrize(
     ("case", "arguments", "exit_code", "words"),
     [
-        ("no node", ("drain", "nobody"), 1, "there is no node 'nobody'"),
+        ("no node", ("drain", "nobody"), 3, "there is no node 'nobody'"),
         ("no queue", ("set-queues", "x", " , "), 2, "at least one queue"),
-        ("no name", ("set-queues", "x", "a b"), 1, "'a b' is no name of a work queue"),
+        ("no name", ("set-queues", "x", "a b"), 2, "'a b' is no name of a work queue"),
         ("no amount", ("start", "--memory", "much"), 2, "--memory much: use a number of bytes"),
+        ("no room", ("start", "--name", "x", "--max-pods", "0"), 2, "--max-pods 0: an agent needs room"),
     ],
 )
 def test_what_makes_no_sense(levada, case, arguments, exit_code, words):

@@ -6,7 +6,7 @@ import io
 import pytest
 import typer
 
-from levada.cli import blocks, output
+from levada.cli import blocks, listing, output
 from levada.kube.errors import NotFound
 
 WAREHOUSE = {
@@ -42,7 +42,8 @@ class Cluster:
 @pytest.fixture
 def cluster(monkeypatch):
     made = Cluster()
-    monkeypatch.setattr(blocks, "run", lambda work, _target: asyncio.run(work(made, "team")))
+    for module in (blocks, listing):
+        monkeypatch.setattr(module, "run", lambda work, _target: asyncio.run(work(made, "team")))
     return made
 
 

@@ -51,7 +51,7 @@ def test_run(levada):
     [
         (["hello.py:hello_flow", "-p", "times=0"], 1, "ValueError: say it at least once"),
         (["hello.py:hello_flow", "-p", "times=often"], 1, "parameter 'times'"),
-        (["hello.py:hello_flow", "-p", "times"], 1, "error: -p 'times' is not name=value"),
+        (["hello.py:hello_flow", "-p", "times"], 2, "error: -p 'times' is not name=value"),
         (["hello.py:nothing"], 1, "error: hello.py has no flow `nothing`"),
         (["hello.py"], 1, "must look like `path.py:function`"),
         (["nothing.py:hello_flow"], 1, "error: There is no nothing.py"),

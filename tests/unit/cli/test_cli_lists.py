@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from typer.testing import CliRunner
 
-from levada.cli import backfills, blocks, deployment, doctor, limits, output, queues, runs, schedules
+from levada.cli import backfills, blocks, deployment, doctor, limits, listing, output, queues, runs, schedules
 from levada.cli.agent_view import agents_table
 from levada.cli.deployment_view import deployments_table
 from levada.cli.run_view import runs_table
@@ -125,7 +125,8 @@ class Cluster:
 
 
 def invoke(monkeypatch, module, cluster, *arguments):
-    monkeypatch.setattr(module, "run", lambda work, _target: asyncio.run(work(cluster, "team")))
+    for asking in (module, listing):
+        monkeypatch.setattr(asking, "run", lambda work, _target: asyncio.run(work(cluster, "team")), raising=False)
     return CliRunner().invoke(module.app, arguments)
 
 

@@ -56,6 +56,27 @@ def test_the_codes_of_failures_are_those_that_are_documented(name):
     assert failures.NO_CLUSTER == ExitCode.NO_CLUSTER
 
 
+def test_help_imports_nothing_that_takes_long():
+    code = """
+import contextlib, importlib, sys
+from levada.cli import main
+heavy = {"aiohttp", "asyncio", "cryptography", "kopf", "pandas", "pydantic", "rich", "ssl", "yaml"}
+sys.stdout = sys.stderr
+for group, (module, _) in main.GROUPS.items():
+    verbs = [[]]
+    if app := getattr(importlib.import_module(module), "app", None):
+        from typer.main import get_command
+        verbs += [[verb] for verb in getattr(get_command(app), "commands", ())]
+    for verb in verbs:
+        with contextlib.suppress(SystemExit):
+            main.run_group(group, [*verb, "--help"])
+        found = heavy & set(sys.modules)
+        assert not found, (group, verb, found)
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=30, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
 def test_what_small_commands_must_not_import():
     code = """
 import sys
