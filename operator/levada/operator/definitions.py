@@ -93,15 +93,16 @@ class Definitions:
             self._put(kind, body)
 
     async def look_up(self, kind: Kind, key: Key) -> bool:
-        """Whether it is there, whatever the watch says; if so, it is known now.
+        """Whether it is there, whatever the watch says; if so, that is news as if the watch had brought it: it has to be judged.
 
         Raises:
             ApiError, ConnectionLost: it cannot be read now.
         """
         try:
-            self.take(kind, await self._c.client.get(kind, key.name, key.namespace))
+            body = await self._c.client.get(kind, key.name, key.namespace)
         except NotFound:
             return False
+        self.on_change(kind, "ADDED", body)
         return True
 
     def _put(self, kind: Kind, body: Object) -> bool:

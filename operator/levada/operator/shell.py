@@ -36,6 +36,7 @@ from levada.operator.settings import OperatorSettings
 from levada.operator.shard import Shard, check_selector
 from levada.operator.state import state_of
 from levada.resources.kinds import Kind
+from levada.resources.names import GROUP, VERSION
 
 log = logging.getLogger(__name__)
 
@@ -245,6 +246,8 @@ async def run_kopf(controller: Controller, moments: Moments) -> None:
     """
     settings = controller.settings
     failures = 0
+    _take_signals(moments)
+    await _wait_for_kinds(controller.client, moments)
     while not moments.kopf_may_end.is_set():
         started_s = time.monotonic()
         try:
@@ -257,8 +260,7 @@ async def run_kopf(controller: Controller, moments: Moments) -> None:
                 namespaces=settings.namespaces,
                 stop_flag=moments.kopf_may_end,
             )
-            for number in (signal.SIGTERM, signal.SIGINT):  # after kopf has set its own handlers
-                asyncio.get_running_loop().add_signal_handler(number, moments.asked_to_stop.set)
+            _take_signals(moments)  # kopf has set handlers of its own
             await kopf.run_tasks(tasks, ignored=ours)
         except Exception as error:  # noqa: BLE001 - whatever stopped the watches, they must go on
             failures = 1 if time.monotonic() - started_s > STEADY_S else failures + 1
@@ -268,6 +270,38 @@ async def run_kopf(controller: Controller, moments: Moments) -> None:
             moments.relist.set()
         else:
             return
+
+
+def _take_signals(moments: Moments) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, moments.asked_to_stop.set)
+
+
+async def _wait_for_kinds(client: Client, moments: Moments) -> None:
+    """Until the API server serves all kinds: kopf asks for them once, at its start, and would never watch one that comes later.
+
+    Whoever applies everything at once, as GitOps does, may start the operator before its definitions.
+    """
+    told = False
+    while not moments.kopf_may_end.is_set():
+        missing = sorted({kind.plural for kind in WATCHED} - await _served_kinds(client))
+        if not missing:
+            return
+        if not told:
+            log.warning("the API server does not serve %s yet: apply crds/, or install the chart with crds.enabled", ", ".join(missing))  # fmt: skip
+        told = True
+        await _wait(moments.kopf_may_end, 0.5)
+
+
+async def _served_kinds(client: Client) -> set[str]:
+    """The plurals that the API server tells of where kopf looks; none when it cannot be asked now."""
+    try:
+        groups = await client.request("GET", "/apis")
+        if not any(group["name"] == GROUP for group in groups["groups"]):
+            return set()
+        return {each["name"] for each in (await client.request("GET", f"/apis/{GROUP}/{VERSION}"))["resources"]}
+    except KubeError:
+        return set()
 
 
 class NoDifferences(kopf.DiffBaseStorage):

@@ -11,7 +11,7 @@ from levada.operator.controller import RUN, Controller, Work
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
 from levada.resources import names
-from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, JOBS
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS
 from support.facts import SETTINGS, T0, a_deployment, a_flow
 from support.fake_cluster import FakeCluster
 from support.operator_process import OperatorProcess
@@ -186,4 +186,27 @@ async def test_a_deployment_that_the_watch_has_not_brought_yet_is_read_before_th
     await controller.reconcile(Work(RUN, KEY))  # there is no Flow, not even by name
     status = cluster.get(FLOW_RUNS, "r")["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "FlowNotFound")
+    controller.queue.close()
+
+
+async def test_what_is_read_by_name_is_judged_though_the_watch_says_nothing_for_long():
+    """The run starts within the grace and a few looks, not at the next list; and when the watch tells at last, that is no news."""
+    cluster = FakeCluster(T0)
+    cluster.create(FLOWS, {"metadata": {"name": "f"}, "spec": {"entrypoint": "flow.py:main", "source": {"image": {"path": "/app"}}}})
+    cluster.create(DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": {"flowRef": {"name": "f"}}})
+    run = cluster.create(FLOW_RUNS, {"metadata": {"name": "r"}, "spec": {"deploymentRef": {"name": "d"}}})
+    controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
+    controller.start()
+    controller.on_run("ADDED", run)
+    cluster.now = T0 + timedelta(seconds=SETTINGS.reference_grace_s + 1)
+
+    for _ in range(10):
+        controller.queue.add(Work(RUN, KEY))
+        while len(controller.queue):
+            work = await controller.queue.get()
+            await controller.reconcile(work)
+            controller.queue.done(work)
+
+    assert cluster.get(FLOWS, "f")["status"]["conditions"][0]["status"] == "True"
+    assert [name for _, name in cluster.jobs_created] == ["r-1"]
     controller.queue.close()
