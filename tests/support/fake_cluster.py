@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import pickle
 import re
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -305,10 +305,12 @@ class FakeClient:
     def __init__(self, cluster: FakeCluster) -> None:
         self._cluster = cluster
         self.writes = 0  # tried, without Events
+        self.reads: Counter[Kind] = Counter()  # of one object each
         self.fenced = False
         self.tried: list[tuple[str, str, Object]] = []  # what it would have written, had it not been fenced
 
     async def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object:
+        self.reads[kind] += 1
         fault = self._cluster.read_faults.popleft() if self._cluster.read_faults else ""
         if fault == "lost":
             raise ConnectionLost("no answer")

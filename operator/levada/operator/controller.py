@@ -339,6 +339,10 @@ class Controller:
             plan = decide_run(facts)
             if not facts.run.admitted:
                 self._take_place(key, plan)
+        if plan.create_job is not None and facts.deployment is not None and not facts.run.admitted:
+            queue = Key(key.namespace, facts.deployment.queue)
+            if await self.definitions.look_for_queue(queue):
+                return LOOKED_UP_AGAIN_S  # within its limit
         await self._carry_out(key, facts.run, plan, now)
         if plan.announced:
             self.store.announced.add(facts.run.uid)

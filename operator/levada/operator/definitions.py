@@ -12,6 +12,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from levada.decide.definition_views import (
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Object = Mapping[str, Any]
 WATCHED: Final[tuple[Kind, ...]] = (FLOWS, DEPLOYMENTS, WORK_QUEUES, SCHEDULES, BLOCKS, BACKFILLS, CONCURRENCY_LIMITS)
+# A queue that was not there is taken for absent for so long: as long as a run waits for a Deployment that is not there.
+ABSENT_FOR: Final = timedelta(seconds=10)
 
 
 class Definitions:
@@ -67,6 +70,7 @@ class Definitions:
         self._touched: dict[Kind, set[Key]] = {}
         self.listed_at_s: dict[Kind, float] = {}  # when each was last listed completely, on the monotonic clock
         self._listing = asyncio.Lock()
+        self._absent_queues: dict[Key, datetime] = {}  # when each was last asked for in vain
         for kind, judge in (
             (FLOWS, self._flow),
             (DEPLOYMENTS, self._deployment),
@@ -104,6 +108,20 @@ class Definitions:
             return False
         self.on_change(kind, "ADDED", body)
         return True
+
+    async def look_for_queue(self, key: Key) -> bool:
+        """As `look_up`, for the queue of a run that is about to start: its limit counts, though the watch has not brought it yet.
+
+        Most runs are in a queue that nobody has made, so it is asked now and then only.
+        """
+        now = self._c.now()
+        absent_at = self._absent_queues.get(key)
+        if self._c.store.queues.get(key) is not None or (absent_at is not None and now - absent_at < ABSENT_FOR):
+            return False
+        found = await self.look_up(WORK_QUEUES, key)
+        if not found:
+            self._absent_queues[key] = now
+        return found
 
     def _put(self, kind: Kind, body: Object) -> bool:
         store = self._c.store

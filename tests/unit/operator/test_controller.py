@@ -7,11 +7,11 @@ from datetime import timedelta
 import pytest
 
 from levada.decide.times import stamp
-from levada.operator.controller import RUN, Controller, Work
+from levada.operator.controller import LOOKED_UP_AGAIN_S, RUN, Controller, Work
 from levada.operator.settings import OperatorSettings
 from levada.operator.store import Key
 from levada.resources import names
-from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS, JOBS, WORK_QUEUES
 from support.facts import SETTINGS, T0, a_deployment, a_flow
 from support.fake_cluster import FakeCluster
 from support.operator_process import OperatorProcess
@@ -209,4 +209,34 @@ async def test_what_is_read_by_name_is_judged_though_the_watch_says_nothing_for_
 
     assert cluster.get(FLOWS, "f")["status"]["conditions"][0]["status"] == "True"
     assert [name for _, name in cluster.jobs_created] == ["r-1"]
+    controller.queue.close()
+
+
+@pytest.mark.parametrize(("spec", "started"), [({"concurrencyLimit": 2}, 2), ({"paused": True}, 0), (None, 4)])
+async def test_the_limit_of_a_queue_that_the_watch_has_not_brought_yet_is_kept(spec, started):
+    """One `kubectl apply` makes queue and runs, and the watch of queues is behind."""
+    cluster = FakeCluster(T0)
+    if spec is not None:
+        cluster.create(WORK_QUEUES, {"metadata": {"name": "default"}, "spec": spec})
+    controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
+    controller.store.put_deployment(a_deployment())
+    controller.store.flows.put(Key("ns", "f"), a_flow())
+    controller.start()
+    for name in ("r1", "r2", "r3", "r4"):
+        body = cluster.create(FLOW_RUNS, {"metadata": {"name": name}, "spec": {"deploymentRef": {"name": "d"}}})
+        controller.on_run("ADDED", body)
+
+    async def work():
+        while True:
+            work = await controller.queue.get()
+            if (again_s := await controller.reconcile(work)) is not None and work.kind == RUN:
+                controller.queue.add_after(work, again_s)
+            controller.queue.done(work)
+
+    workers = [asyncio.create_task(work()) for _ in range(4)]
+    await asyncio.sleep(5 * LOOKED_UP_AGAIN_S)
+    for worker in workers:
+        worker.cancel()
+    assert len(cluster.jobs_created) == started
+    assert cluster.client.reads[WORK_QUEUES] <= 4, "not one for each look"
     controller.queue.close()
