@@ -31,6 +31,7 @@ VALUES = {
     "extraEnvFrom": [{"secretRef": {"name": "s3"}}],
     "networkPolicy": {"enabled": True, "runs": True},
     "dask": {"enabled": True},
+    "dashboard": {"enabled": True, "clusterName": "e2e"},
     "historyIntervalSeconds": 5,
     "probes": {"readiness": {"periodSeconds": 1}},
 }

@@ -107,6 +107,7 @@ def test_the_keys_of_the_bucket_are_in_no_object_log_event_or_metric(kubectl, te
         pages = f"/api/v1/namespaces/levada-system/pods/{pod}:9464/proxy/metrics"
         said[f"metrics of {pod}"] = kubectl("get", "--raw", pages)
         assert "levada_build_info" in said[f"metrics of {pod}"]
+    said["log of the dashboard"] = kubectl("-n", "levada-system", "logs", "deployment/levada-dashboard")
     log = said["log of the run"] = team.kubectl("logs", *team.pods("spoken"))
     assert f"it has {len(S3_KEYS['AWS_SECRET_ACCESS_KEY'])} characters" in log, "the run had the key"
     assert "spoken" in said["objects"]

@@ -97,13 +97,21 @@ def main(arguments: list[str]) -> int:
         environment = os.environ | {FOLDER_VARIABLE: str(place), GROUP_VARIABLE: group}
         with subprocess.Popen(command, env=environment, cwd=ROOT) as inside:
             # Ctrl-C reaches pytest by itself; a termination of this script is handed on.
-            signal.signal(signal.SIGTERM, lambda *_: inside.terminate())
+            signal.signal(signal.SIGTERM, lambda *_: terminate_first_process(inside.pid))
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             code = inside.wait()
         if left := leftovers(place):
             print(f"error: this was left behind: {', '.join(left)}", file=sys.stderr)
             return code or 1
         return code
+
+
+def terminate_first_process(unshare: int) -> None:
+    """`unshare` itself takes no notice of a SIGTERM; its only child is the first process of the namespace."""
+    children = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
+    for pid in map(int, children):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def leftovers(place: Path) -> list[str]:

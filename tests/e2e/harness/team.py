@@ -76,4 +76,6 @@ class Team:
         """All that a person would look at when a run is not as it should be."""
         status = json.dumps({key: value for key, value in self.status(run).items() if key != "tasks"}, indent=1)
         pods = self.kubectl("describe", "pods", "-l", f"{names.LABEL_RUN}={run}")
-        return f"{status}\n{pods[-4000:]}"
+        operators = ("-n", names.OPERATOR_NAMESPACE, "logs", "-l", "app.kubernetes.io/name=levada")
+        logs = self._kubectl(*operators, "--prefix", "--tail=60", "--ignore-errors")
+        return f"{status}\n{pods[-4000:]}\n{logs}"
