@@ -326,6 +326,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = NoDifferences()
     # A worker of kopf's stays with its object for this long after an event: a limit would make other objects wait for it.
     settings.queueing.idle_timeout = 0.5
+    # A watch that was refused is tried again soon: by default the pauses grow to half a minute, in which nobody hears of changes.
+    settings.networking.error_backoffs = (0.2, 0.5, 1.0, 2.0, *[3.0] * 6)
     return settings
 
 
