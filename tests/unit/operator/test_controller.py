@@ -192,7 +192,10 @@ async def test_a_deployment_that_the_watch_has_not_brought_yet_is_read_before_th
 async def test_what_is_read_by_name_is_judged_though_the_watch_says_nothing_for_long():
     """The run starts within the grace and a few looks, not at the next list; and when the watch tells at last, that is no news."""
     cluster = FakeCluster(T0)
-    cluster.create(FLOWS, {"metadata": {"name": "f"}, "spec": {"entrypoint": "flow.py:main", "source": {"image": {"path": "/app"}}}})
+    cluster.create(
+        FLOWS,
+        {"metadata": {"name": "f"}, "spec": {"entrypoint": "flow.py:main", "source": {"image": {"path": "/app"}}}},
+    )
     cluster.create(DEPLOYMENTS, {"metadata": {"name": "d"}, "spec": {"flowRef": {"name": "f"}}})
     run = cluster.create(FLOW_RUNS, {"metadata": {"name": "r"}, "spec": {"deploymentRef": {"name": "d"}}})
     controller = Controller(cluster.client, OperatorSettings(decide=SETTINGS), now=lambda: cluster.now)
