@@ -1,7 +1,10 @@
 """`levada runs watch`: a picture of the run that moves on a terminal; a line for each change anywhere else."""
 
 import asyncio
-from collections.abc import Mapping
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,11 +62,10 @@ async def _print_lines(client: "Client", name: str, namespace: str) -> Run:
 
 
 async def _show(client: "Client", name: str, namespace: str, console: Console) -> Run:
-    """Let the picture move; in the end the page of the run stands in its place, or at Ctrl-C the last picture."""
+    """Let the picture move; in the end the page of the run stands in its place, or at Ctrl-C and SIGTERM the last picture."""
     picture = Picture()
-    with Live(
-        console=console, get_renderable=picture.frame, refresh_per_second=FRAMES_PER_SECOND, transient=True
-    ) as live:
+    live = Live(console=console, get_renderable=picture.frame, refresh_per_second=FRAMES_PER_SECOND, transient=True)
+    with _until_sigterm(), live:
         try:
             ended = await follow(client, name, namespace, picture.see)
         except asyncio.CancelledError:
@@ -75,6 +77,28 @@ async def _show(client: "Client", name: str, namespace: str, console: Console) -
             raise
     console.print(run_page(ended, now()))
     return ended
+
+
+@contextmanager
+def _until_sigterm() -> Iterator[None]:
+    """Let SIGTERM interrupt what is done here as Ctrl-C does, so that it cleans up, and end the process afterwards as it would have at once."""
+    loop, task, is_asked = asyncio.get_running_loop(), asyncio.current_task(), False
+
+    def interrupt() -> None:
+        nonlocal is_asked
+        is_asked = True
+        if task is not None:
+            task.cancel()
+
+    with suppress(NotImplementedError):  # Windows
+        loop.add_signal_handler(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGTERM)
+        if is_asked:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Picture:

@@ -201,13 +201,14 @@ def test_on_a_real_terminal(served):
 
 
 @pytest.mark.timeout(PATIENCE_SECONDS)
-def test_ctrl_c_leaves_the_last_picture_and_a_whole_terminal(served):
+@pytest.mark.parametrize(("sent", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM)])
+def test_a_signal_leaves_the_last_picture_and_a_whole_terminal(served, sent, exit_code):
     _, environment = served
     screen = Terminal(["runs", "watch", "hello-9qw4z"], environment)
     screen.until("1 of 2 tasks")
-    screen.process.send_signal(signal.SIGINT)
+    screen.process.send_signal(sent)
     screen.until(None)
-    assert screen.process.wait() == 130
+    assert screen.process.wait() == exit_code  # of a process that SIGTERM has ended the shell says 143
     plain = ANSI.sub("", screen.written)
     assert plain.rstrip().endswith("`levada runs cancel hello-9qw4z` stops it")
     assert "Traceback" not in plain
