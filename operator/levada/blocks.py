@@ -329,13 +329,18 @@ def _type_of(cls: type[Block]) -> str:
     return slug
 
 
-def _class_of(block_type: str) -> type[Block]:
+def known_type(block_type: str) -> type[Block] | None:
+    """The class of a type: Levada's own, or one that somebody has defined in this process."""
     if block_type not in _types:
         from importlib import import_module
 
         for module in _BUILT_IN:
             import_module(module)
-    found = _types.get(block_type)
+    return _types.get(block_type)
+
+
+def _class_of(block_type: str) -> type[Block]:
+    found = known_type(block_type)
     if found is None:
         raise BlockError(
             f"block type {block_type!r} is not known: import the module that defines it first. "

@@ -1,6 +1,9 @@
 """A flow in a cluster loads its blocks: Block resources by the run's own token, secrets as its Deployment gives them."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -32,10 +35,9 @@ def main():
 """
 BLOCKS = [
     Email("mail", to="a@example.com", username="u@example.com", password="unused", port=2525).to_resource("ops", secret="mail"),
-    Secret("unused").to_resource("token"),
     Secret("unused").to_resource("folder"),
 ]  # fmt: skip
-SECRETS = {"mail": ("password", "hunter-mail"), "token": ("value", "hunter-1"), "folder": ("value", "hunter-folder-2")}
+SECRETS = {"mail": ("password", "hunter-mail"), "folder": ("value", "hunter-folder-2")}
 
 
 def an_object(kind: str, name: str, spec: dict) -> dict:
@@ -46,6 +48,17 @@ def an_object(kind: str, name: str, spec: dict) -> dict:
 def stack(cluster, installed, tmp_path_factory) -> Iterator[Stack]:
     with running_stack(cluster, tmp_path_factory.mktemp("blocks"), agent_name="blocks-agent") as running:
         yield running
+
+
+def set_by_hand(kubeconfig, namespace) -> None:
+    """The block `secret/token` and its Secret, as a person makes them."""
+    done = subprocess.run(
+        [sys.executable, "-m", "levada.cli", "blocks", "set", "secret/token", "--secret", "value", "-n", namespace],
+        env={**os.environ, "KUBECONFIG": str(kubeconfig)}, input="hunter-1\n", capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "block secret/token is made\nvalue is key value of Secret token\n"
+    assert "prefix: BLOCK_SECRET__TOKEN__" in done.stderr
 
 
 def run_of(kubectl, namespace, stack, name: str, infrastructure: dict) -> dict:
@@ -69,7 +82,8 @@ def run_of(kubectl, namespace, stack, name: str, infrastructure: dict) -> dict:
     return status
 
 
-def test_a_flow_is_given_its_blocks_and_their_secrets(stack, kubectl, namespace):
+def test_a_flow_is_given_its_blocks_and_their_secrets(stack, kubectl, kubeconfig, namespace):
+    set_by_hand(kubeconfig, namespace)
     for name, (key, value) in SECRETS.items():
         kubectl("-n", namespace, "create", "secret", "generic", name, f"--from-literal={key}={value}")
     folder = {"name": "folder", "secret": {"secretName": "folder"}}

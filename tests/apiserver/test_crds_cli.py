@@ -1,5 +1,6 @@
 """`levada runs` and `levada deployment` as processes, against a real API server."""
 
+import base64
 import importlib.metadata
 import json
 import os
@@ -23,14 +24,14 @@ class Levada:
         self.environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"}
         self.namespace = namespace
 
-    def start(self, *arguments):
+    def start(self, *arguments, stdin=None):
         command = [sys.executable, "-m", "levada.cli", *arguments, "-n", self.namespace]
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(command, env=self.environment, stdin=stdin, stdout=pipe, stderr=pipe, text=True)
 
-    def __call__(self, *arguments, exit_code=0):
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=60)
+    def __call__(self, *arguments, exit_code=0, typed=""):
+        process = self.start(*arguments, stdin=subprocess.PIPE)
+        out, err = process.communicate(typed, timeout=60)
         assert process.returncode == exit_code, f"{arguments} ended with {process.returncode}: {out}{err}"
         assert "Traceback" not in err
         return out if exit_code == 0 else err
@@ -231,6 +232,41 @@ def test_a_run_without_a_pod_has_no_log(levada, report):
     _, err = following.communicate(timeout=30)
     assert following.returncode == 1
     assert "it ended as Failed: no such deployment" in err
+
+
+def test_a_block_is_made_and_changed_and_its_secret_is_nowhere_but_in_a_secret(levada, kubectl, namespace):
+    def seen(kind, name):
+        return json.loads(kubectl("get", kind, name, "-n", namespace, "-o", "json"))
+
+    made = levada(
+        "blocks",
+        "set",
+        "email/ops",
+        "host=mail.example.com",
+        "to=[a@example.com]",
+        "-s",
+        "password",
+        typed="hunter22\n",
+    )
+    assert "hunter22" not in made
+    assert base64.b64decode(seen("secret", "ops")["data"]["password"]) == b"hunter22"
+    spec = {"type": "email", "values": {"host": "mail.example.com", "to": ["a@example.com"]}}
+    assert seen("block", "ops")["spec"] == {**spec, "secretRefs": {"password": {"name": "ops", "key": "password"}}}
+
+    levada("blocks", "set", "ops", "port=2525", "--secret", "password=mail/pw", "--unset", "username")
+    spec["values"]["port"] = 2525
+    assert seen("block", "ops")["spec"] == {**spec, "secretRefs": {"password": {"name": "mail", "key": "pw"}}}
+    levada("blocks", "set", "ops", "--secret", "password", typed="hunter23")
+    assert base64.b64decode(seen("secret", "ops")["data"]["password"]) == b"hunter23"
+
+    kubectl("create", "secret", "generic", "db", "-n", namespace, "--from-literal=value=theirs")
+    refused = levada("blocks", "set", "secret/db", "-s", "value", exit_code=1, typed="ours")
+    assert "Secret db is there already" in refused
+    assert base64.b64decode(seen("secret", "db")["data"]["value"]) == b"theirs"
+    levada("blocks", "set", "secret/db", "-s", "value", "--into", "db-block", typed="ours")
+    assert base64.b64decode(seen("secret", "db-block")["data"]["value"]) == b"ours"
+    assert "is of type email, not webhook" in levada("blocks", "set", "webhook/ops", "timeout=3", exit_code=1)
+    levada("blocks", "rm", "ops")
 
 
 def test_no_cluster_is_a_sentence(levada, tmp_path):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from levada.cli import blocks_set
 from levada.cli.app import new_app
 from levada.cli.connection import find, run
 from levada.cli.listing import listed, show_list
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from levada.kube import Client
 
-app = new_app("List, show and remove blocks: saved settings that flows load by name.")
+app = new_app("List, show, set and remove blocks: saved settings that flows load by name.")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the block.")]
 
@@ -36,7 +37,7 @@ def list_blocks(
         found,
         output,
         lambda wide: blocks_table(found, now(), with_namespace=everywhere, wide=wide),
-        nothing="no blocks: `Block.to_resource` makes one for `kubectl apply`; -n chooses the namespace",
+        nothing="no blocks: `levada blocks set TYPE/NAME FIELD=VALUE` makes one; -n chooses the namespace",
     )
 
 
@@ -97,6 +98,9 @@ def value_text(value: Any) -> str:
     import json
 
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+app.command("set")(blocks_set.set_block)
 
 
 @app.command("rm")

@@ -12,7 +12,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "audit": ("levada.cli.audit", "Who can run what as which service account."),
     "backfill": ("levada.cli.backfill", "Run a deployment for ticks of the past."),
     "backfills": ("levada.cli.backfills", "See how far backfills are, pause, cancel and repeat them."),
-    "blocks": ("levada.cli.blocks", "List, show and remove blocks: saved settings that flows load by name."),
+    "blocks": ("levada.cli.blocks", "List, show, set and remove blocks: saved settings that flows load by name."),
     "cluster": ("levada.cli.cluster", "A real Kubernetes control plane on this machine, for trying out and for tests."),
     "completion": ("levada.cli.completion", "Make TAB complete commands, options and names: bash, zsh, fish."),
     "crds": ("levada.cli.crds", "Write the custom resource definitions."),
