@@ -6,12 +6,22 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from rich.spinner import Spinner
 
+from levada.cli import watch
+from levada.cli.follow import follow
+from levada.cli.output import now
+from levada.cli.rerun import plan_page
+from levada.cli.run_view import run_page
+from levada.decide.orders import plan_of
 from levada.resources import names
+from support.shown_runs import rendered
 from support.stack import Stack, wait_until
+from support.terminal_picture import PICTURES, picture
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(180)]
 
@@ -122,3 +132,61 @@ def test_two_runs_of_the_hello_flow_do_not_meet(stack, kubectl, namespace):
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     kubectl("-n", namespace, "wait", "--for=condition=Succeeded", "--timeout=60s", "fr/one", "fr/two")
     assert kubectl("-n", namespace, "get", "jobs", "-o", "name").split() == ["job.batch/one-1", "job.batch/two-1"]
+
+
+PRICES = """
+import time
+from levada import flow, task
+
+@task
+def load(month):
+    time.sleep(0.3 + 0.4 * month)
+    return [month] * 3
+
+@task(retries=1, retry_delay_seconds=3)
+def check(rows):
+    if rows[0] == 4:
+        raise ValueError("3 of 720 prices are negative")
+    time.sleep(3)
+    return sum(rows)
+
+@flow
+def prices(months=4):
+    return sum(future.result() for future in check.map(load.map(range(1, months + 1))))
+"""
+
+
+async def test_what_a_person_sees_of_a_run_on_a_terminal(stack, kubectl, namespace, client):
+    """LEVADA_SCREENSHOTS=1 keeps it as docs/images/terminal.svg."""
+
+    def an_object(kind, spec, name="prices"):
+        return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+    objects = [
+        an_object("Flow", {"entrypoint": "prices.py:prices", "source": {"inline": PRICES}}),
+        an_object("Deployment", {"flowRef": {"name": "prices"}, "persistResults": True}),
+        an_object("FlowRun", {"deploymentRef": {"name": "prices"}}, "prices-april"),
+    ]
+    kubectl("-n", namespace, "apply", "-f", "-", stdin=objects)
+    seen: list[tuple[dict, datetime]] = []
+    ended = await follow(client, "prices-april", namespace, lambda run: seen.append((run, now())))
+    assert (ended["status"]["phase"], ended["status"]["reason"]) == ("Failed", "FlowFailed")
+
+    run, at = next((run, at) for run, at in reversed(seen) if {"Running", "Completed", "Retrying"} <= states(run))
+    picture_of_it = watch.frame(run, at, Spinner("dots"), 24)
+    frame = rendered(picture_of_it)
+    assert re.search(r"prices-april  Running  [\d.]+m?s", frame)
+    assert re.search(r"load-\d +Completed +1 ", frame)
+    assert re.search(r"check-3 +Retrying +\d ", frame)
+    page = run_page(ended, now())
+    assert "3 of 720 prices are negative" in rendered(page)
+    plan = plan_page(ended, plan_of(ended, changed={}, from_scratch=False, generation=None))
+    assert "Retry of prices-april: 7 reused, 1 to run" in rendered(plan)
+    if os.environ.get("LEVADA_SCREENSHOTS"):
+        shown = [("levada runs watch prices-april", picture_of_it), ("levada runs retry prices-april --plan", plan)]
+        (PICTURES / "terminal.svg").write_text(picture("levada", shown), encoding="utf-8")
+
+
+def states(run) -> set[str]:
+    """Those of its task runs."""
+    return {row["state"] for row in ((run.get("status") or {}).get("tasks") or {}).values()}
