@@ -156,7 +156,7 @@ bench-crashes: install ## 10,000 runs while the operator is killed every few sec
 soak: install ## Half an hour of load and faults of every kind; then every promise is checked
 	@$(BIN)/python bench/soak.py
 
-bench-dashboard: install ## 10,000 runs in the dashboard: each list's p95, and the server's memory (some minutes)
+bench-dashboard: install pages chromium ## 10,000 runs in the dashboard: each list's p95, first paint, the server's memory (some minutes)
 	@$(BIN)/python bench/dashboard_lists.py
 
 bench-schedules: install ## Schedules on time, on kwok nodes (a quarter of an hour)

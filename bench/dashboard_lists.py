@@ -1,4 +1,4 @@
-"""10,000 runs in the dashboard of a real control plane: how long each list takes, and what the server weighs.
+"""10,000 runs in the dashboard of a real control plane: how long each list takes, what the server weighs, and when a page is seen.
 
 The runs are FlowRuns with ended statuses, made through the API; no operator runs. `make bench-dashboard`.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+import first_paint
 from levada.cluster import Cluster
 from levada.kube import Client
 from levada.resources import crds
@@ -119,7 +120,9 @@ def main() -> None:
             ]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
                 try:
-                    measure(process.stdout.readline().split()[1], given.tries)
+                    url = process.stdout.readline().split()[1]
+                    measure(url, given.tries)
+                    first_paint.measure(url)
                 finally:
                     process.terminate()
         finally:

@@ -15,11 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as Path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from levada.dashboard import openapi, reads, streams, writes
+from levada.dashboard.files import Files
 from levada.dashboard.models import FieldProblem, Session
 from levada.dashboard.models.common import Wire
 from levada.dashboard.problems import Problem, of_kube
@@ -58,22 +59,24 @@ def handler_of(route: Route) -> Handler:
 
 def application(server: Server) -> ASGIApp:
     """The whole dashboard."""
+    files = Files(server.settings.static)
 
     @asynccontextmanager
     async def life(_: Starlette) -> AsyncIterator[None]:
-        task = asyncio.create_task(server.feeds.run())
+        tasks = [asyncio.create_task(each) for each in (server.feeds.run(), asyncio.to_thread(files.warm))]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     paths = [Path(PREFIX + route.path, _endpoint(server, route), methods=[route.method]) for route in ROUTES]
     paths += [
         Path(f"{PREFIX}/openapi.json", _openapi, methods=["GET"]),
         Path("/healthz", _alive, methods=["GET"]),
         Path("/readyz", _ready_of(server), methods=["GET"]),
-        Path("/{path:path}", _pages_of(server.settings), methods=["GET"]),
+        Path("/{path:path}", _pages_of(files), methods=["GET"]),
     ]
     return Starlette(
         routes=paths,
@@ -242,23 +245,20 @@ def _ready_of(server: Server) -> Callable[[Request], Awaitable[Response]]:
     return ready
 
 
-def _pages_of(settings: DashboardSettings) -> Callable[[Request], Awaitable[Response]]:
-    """Built assets by name, and for every other path the one page, which reads the path itself."""
-    root = settings.static.resolve()
+def _pages_of(files: Files) -> Callable[[Request], Awaitable[Response]]:
+    """The built files by name, and for every other path the one page, which reads the path itself."""
 
     async def page(request: Request) -> Response:
         path = request.path_params["path"]
         if path.startswith("api/"):
             raise Problem(404, "NotFound", f"there is no /{path}", "/api/v1/openapi.json describes what there is.")
-        file = (root / path).resolve()
-        if path and file.is_relative_to(root) and file.is_file():
-            hashed = path.startswith("assets/")
-            keep = "public, max-age=31536000, immutable" if hashed else "no-cache"
-            return FileResponse(file, headers={"Cache-Control": keep})
-        index = root / "index.html"
-        if path.startswith("assets/") or not index.is_file():
-            return PlainTextResponse(NO_PAGES if not index.is_file() else "not found\n", 404)
-        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+        index = files.answer("index.html", request)
+        if index is None:
+            return PlainTextResponse(NO_PAGES, 404)
+        asset = files.answer(path, request)
+        if asset is None and path.startswith("assets/"):
+            return PlainTextResponse("not found\n", 404)
+        return asset or index
 
     return page
 

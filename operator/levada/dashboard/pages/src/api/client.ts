@@ -1,4 +1,4 @@
-import type { ErrorDetail } from "./types";
+import type { ErrorDetail, Session } from "./types";
 
 const BASE = "/api/v1";
 const TOKEN_KEY = "levada.token";
@@ -16,6 +16,12 @@ export class ApiError extends Error {
     this.reason = detail.reason;
     this.fix = detail.fix ?? "";
     this.problems = detail.problems ?? [];
+  }
+}
+
+declare global {
+  interface Window {
+    levadaSession?: Promise<Response | null>;
   }
 }
 
@@ -83,6 +89,14 @@ interface Options {
 export async function api<T>(path: string, options: Options = {}): Promise<T> {
   const response = await send(path, options);
   return (await response.json()) as T;
+}
+
+/** Who looks. The first time it is what public/first.js asked before this code was there. */
+export async function fetchSession(signal: AbortSignal): Promise<Session> {
+  const early = window.levadaSession;
+  window.levadaSession = undefined;
+  const response = await early;
+  return response?.ok ? ((await response.json()) as Session) : api<Session>("/session", { signal });
 }
 
 export async function apiText(path: string, options: Options = {}): Promise<string> {

@@ -2,7 +2,7 @@ import { type InfiniteData, type QueryClient, useQueryClient } from "@tanstack/r
 import { createContext, type ReactNode, useContext, useEffect, useRef, useState } from "react";
 import { matches, type RunFilters } from "@/lib/runFilters";
 import { followStream } from "./sse";
-import type { Change, RunList, RunRow, Stale } from "./types";
+import type { Change, Reset, RunList, RunRow, Stale } from "./types";
 
 /** live: changes come. stale: the server's own watch is broken. down: the server does not answer. */
 export type Connection = { state: "connecting" | "live" | "stale" | "down"; message: string; since: number };
@@ -82,6 +82,8 @@ export function LiveProvider({ children }: { children: ReactNode }) {
       waiting.current = [];
       applyChanges(client, changes, again);
     };
+    let first: ReturnType<typeof setTimeout> | undefined;
+    const renew = () => void client.invalidateQueries({ predicate: ({ queryKey }) => queryKey[0] !== "session" });
     const stop = followStream("/stream", {
       onOpen: () => setConnection({ state: "live", message: "", since: Date.now() }),
       onDown: (error) => {
@@ -96,13 +98,17 @@ export function LiveProvider({ children }: { children: ReactNode }) {
           const { stale, message } = JSON.parse(data) as Stale;
           setConnection({ state: stale ? "stale" : "live", message: message ?? "", since: Date.now() });
         } else if (event === "reset") {
-          void client.invalidateQueries();
+          const { reason } = JSON.parse(data) as Reset;
+          // The first connection: what has been asked beside it may lack a change, but is not thrown away before it is shown.
+          if (reason === "connected") first = setTimeout(renew, 1500);
+          else void client.invalidateQueries();
         }
       },
     });
     return () => {
       stop();
       clearTimeout(timer);
+      clearTimeout(first);
       again.stop();
     };
   }, [client]);

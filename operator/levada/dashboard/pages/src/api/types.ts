@@ -30,6 +30,7 @@ export type EventItem = Schemas["EventItem"];
 export type EventList = Schemas["EventList"];
 export type Change = Schemas["Change"];
 export type Stale = Schemas["Stale"];
+export type Reset = Schemas["Reset"];
 export type Created = Schemas["Created"];
 export type Done = Schemas["Done"];
 export type DeploymentList = Schemas["DeploymentList"];

@@ -1,4 +1,3 @@
-import { Dialog } from "@base-ui/react/dialog";
 import {
   Activity,
   ChevronsUpDown,
@@ -18,13 +17,16 @@ import { Kbd } from "@/components/basics";
 import { Logo } from "@/components/Logo";
 import { Menu, MenuChoice } from "@/components/Menu";
 import { Banner } from "@/components/states";
+import { later, WhenOpened } from "@/lib/later";
 import { useNamespace, withNamespace } from "@/lib/namespace";
 import { formatRelative, useNow } from "@/lib/time";
-import { CommandPalette } from "./CommandPalette";
 import { features } from "./features";
 import styles from "./Shell.module.css";
 import { useSession } from "./session";
 import { setTheme, type Theme, useTheme } from "./theme";
+
+const CommandPalette = later(async () => (await import("./CommandPalette")).CommandPalette);
+const Drawer = later(async () => (await import("./Drawer")).Drawer);
 
 export const NAVIGATION = [
   { label: "Overview", path: "/", icon: LayoutDashboard },
@@ -66,19 +68,18 @@ export function Shell() {
           <Search size={16} aria-hidden />
         </button>
       </div>
-      <Dialog.Root open={drawer} onOpenChange={setDrawer}>
-        <Dialog.Portal>
-          <Dialog.Backdrop className="overlay-back" />
-          <Dialog.Popup className={styles.drawer} aria-label="Navigation">
-            {side}
-          </Dialog.Popup>
-        </Dialog.Portal>
-      </Dialog.Root>
+      <WhenOpened open={drawer}>
+        <Drawer open={drawer} onOpenChange={setDrawer}>
+          {side}
+        </Drawer>
+      </WhenOpened>
       <main id="main" className={styles.main} tabIndex={-1}>
         <ConnectionBanner />
         <Outlet />
       </main>
-      <CommandPalette open={palette} onOpenChange={setPalette} />
+      <WhenOpened open={palette}>
+        <CommandPalette open={palette} onOpenChange={setPalette} />
+      </WhenOpened>
     </div>
   );
 }

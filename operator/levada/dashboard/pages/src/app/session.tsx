@@ -1,6 +1,7 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext, useEffect, useState } from "react";
-import { api, hasToken, onSessionLost, setCsrf, setToken } from "@/api/client";
+import { hasToken, onSessionLost, setCsrf, setToken } from "@/api/client";
+import { sessionQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import { ErrorState } from "@/components/states";
 import { SignIn } from "./SignIn";
@@ -18,12 +19,7 @@ export function useSession(): Session {
 export function SessionProvider({ children }: { children: ReactNode }) {
   const client = useQueryClient();
   const [refused, setRefused] = useState(false);
-  const query = useQuery({
-    queryKey: ["session"],
-    queryFn: ({ signal }) => api<Session>("/session", { signal }),
-    staleTime: 60_000,
-    retry: false,
-  });
+  const query = useQuery(sessionQuery);
   useEffect(
     () =>
       onSessionLost(() => {

@@ -1,7 +1,7 @@
-import { useQuery } from "@tanstack/react-query";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { CalendarClock, CircleCheck, Waves } from "lucide-react";
 import { Link } from "react-router";
-import { api } from "@/api/client";
+import { overviewQuery } from "@/api/queries";
 import type { FailureReason, Overview, RunRow, TickItem } from "@/api/types";
 import { Card, Duration, RelativeTime, StatePill } from "@/components/basics";
 import { Meter } from "@/components/charts";
@@ -15,11 +15,7 @@ import { Trends } from "./Trends";
 /** The first page: what runs, what failed and why, what comes, and how it has been going. */
 export function OverviewPage() {
   const [namespace] = useNamespace();
-  const query = useQuery({
-    queryKey: ["overview", namespace],
-    queryFn: ({ signal }) => api<Overview>("/overview", { query: { namespace }, signal }),
-    placeholderData: (old) => old,
-  });
+  const query = useQuery({ ...overviewQuery(namespace), placeholderData: keepPreviousData });
   return (
     <Page title="Overview">
       <QueryView query={query} loading={<Loading />}>

@@ -3,12 +3,14 @@ import { useState } from "react";
 import { useNavigate } from "react-router";
 import { api } from "@/api/client";
 import type { Action, Created, Done, RunDetail } from "@/api/types";
-import { ConfirmDialog } from "@/components/Dialog";
+import { ConfirmDialog } from "@/components/dialogs";
 import { Menu, MenuItem } from "@/components/Menu";
 import { toastDone } from "@/components/toasts";
+import { later, WhenOpened } from "@/lib/later";
 import { runPath } from "@/lib/namespace";
 import { isTerminal } from "@/lib/phases";
-import { RerunDialog } from "./RerunDialog";
+
+const RerunDialog = later(async () => (await import("./RerunDialog")).RerunDialog);
 
 type Asking = "cancel" | "retry" | "rerun" | "delete" | null;
 
@@ -104,7 +106,9 @@ export function RunActions({ run }: { run: RunDetail }) {
       >
         The FlowRun leaves the cluster, with its Jobs and pods. What was archived stays in the archive.
       </ConfirmDialog>
-      <RerunDialog open={asking === "rerun"} onOpenChange={close} run={run} order={order} onCreated={opened} />
+      <WhenOpened open={asking === "rerun"}>
+        <RerunDialog open={asking === "rerun"} onOpenChange={close} run={run} order={order} onCreated={opened} />
+      </WhenOpened>
     </>
   );
 }

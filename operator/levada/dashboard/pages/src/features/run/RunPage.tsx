@@ -2,7 +2,7 @@ import { Tabs } from "@base-ui/react/tabs";
 import { useQuery } from "@tanstack/react-query";
 import { lazy, type ReactNode, Suspense } from "react";
 import { Link, useParams, useSearchParams } from "react-router";
-import { api } from "@/api/client";
+import { runQuery } from "@/api/queries";
 import type { RunDetail } from "@/api/types";
 import { Duration, RelativeTime, StatePill } from "@/components/basics";
 import { JsonView } from "@/components/CodeView";
@@ -25,10 +25,7 @@ const Graph = lazy(() => import("./Graph"));
 /** Everything about one run. The section that is open stands in the address. */
 export function RunPage() {
   const { namespace = "", name = "" } = useParams();
-  const query = useQuery({
-    queryKey: ["run", namespace, name],
-    queryFn: ({ signal }) => api<RunDetail>(`/runs/${namespace}/${name}`, { signal }),
-  });
+  const query = useQuery(runQuery(namespace, name));
   const lead = (
     <nav aria-label="Where this is" className="muted">
       <Link to="/runs">Runs</Link> / {namespace}

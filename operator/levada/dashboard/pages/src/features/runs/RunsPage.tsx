@@ -3,20 +3,19 @@ import { Ban, ListFilter, Search, X } from "lucide-react";
 import { useDeferredValue, useEffect, useMemo, useState } from "react";
 import { useSearchParams } from "react-router";
 import { api } from "@/api/client";
-import type { DeploymentList, Done, PhaseCounts, RunList, RunRow } from "@/api/types";
+import { countsQuery, runsQuery } from "@/api/queries";
+import type { DeploymentList, Done, PhaseCounts, RunRow } from "@/api/types";
 import { StatePill } from "@/components/basics";
-import { ConfirmDialog } from "@/components/Dialog";
+import { ConfirmDialog } from "@/components/dialogs";
 import { Menu, MenuCheck, MenuChoice } from "@/components/Menu";
 import { Page } from "@/components/Page";
 import { EmptyState, ErrorState, LoadingRows, StaleBanner } from "@/components/states";
 import { toastDone } from "@/components/toasts";
 import { useNamespace } from "@/lib/namespace";
 import { countKey, isTerminal, PHASES } from "@/lib/phases";
-import { filtersOf, type RunFilters, sinceMoment } from "@/lib/runFilters";
+import { filtersOf, type RunFilters } from "@/lib/runFilters";
 import styles from "./Runs.module.css";
 import { RunTable } from "./RunTable";
-
-const PAGE_SIZE = 200;
 
 /** The list of runs: its filters stand in the address, its rows change as the runs do. */
 export function RunsPage() {
@@ -36,7 +35,7 @@ export function RunsPage() {
       },
       { replace: true },
     );
-  const query = useRuns(filters);
+  const query = useInfiniteQuery({ ...runsQuery(filters), placeholderData: keepPreviousData });
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const total = query.data?.pages[0]?.total ?? 0;
   const counts = useCounts(filters, query.data?.pages[0]?.counts);
@@ -74,32 +73,15 @@ export function RunsPage() {
   );
 }
 
-function queryOf(filters: RunFilters) {
-  const { since, ...rest } = filters;
-  return { ...rest, since: sinceMoment(since, Date.now()) };
-}
-
-function useRuns(filters: RunFilters) {
-  return useInfiniteQuery({
-    queryKey: ["runs", filters],
-    queryFn: ({ pageParam, signal }) =>
-      api<RunList>("/runs", { query: { ...queryOf(filters), limit: PAGE_SIZE, cursor: pageParam }, signal }),
-    initialPageParam: null as string | null,
-    getNextPageParam: (page) => page.cursor,
-    placeholderData: keepPreviousData,
-  });
-}
-
-/** Counts by phase, asked for again as runs change: patching rows cannot tell them. */
+/** Counts by phase: those that the list came with, asked for again as runs change, since patching rows cannot tell them. */
 function useCounts(filters: RunFilters, first: PhaseCounts | undefined): PhaseCounts | undefined {
   const query = useQuery({
-    queryKey: ["counts", { ...filters, phase: [] }],
-    queryFn: ({ signal }) => api<RunList>("/runs", { query: { ...queryOf(filters), phase: [], limit: 1 }, signal }),
+    ...countsQuery(filters),
     enabled: first !== undefined,
-    staleTime: 5000,
+    initialData: first,
     placeholderData: keepPreviousData,
   });
-  return query.data?.counts ?? first;
+  return query.data ?? first;
 }
 
 type Change = (change: Record<string, string | string[]>) => void;
