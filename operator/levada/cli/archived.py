@@ -10,7 +10,7 @@ from levada.cli.output import note, usage_error, warn
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
 
 if TYPE_CHECKING:
-    from levada.archive.reader import Archive, Record
+    from levada.archive.reader import Archive
     from levada.archive.record import Entry
     from levada.kube import Client
 
@@ -53,6 +53,8 @@ async def archived_runs(
     client: "Client", namespace: str, *, deployment: str | None, limit: int, given: str | None
 ) -> list[Run]:
     """The newest archived runs, as FlowRuns."""
+    from levada.archive.runs import run_of
+
     entries: list[Entry] = []
     for url in await storages(client, namespace, given, deployment):
         entries += await from_archive(url, lambda archive: archive.list_runs(namespace, deployment, limit=limit)) or []
@@ -60,31 +62,14 @@ async def archived_runs(
     return [run_of(entry) for entry in entries[:limit]]
 
 
-def run_of(entry: "Entry") -> Run:
-    """A line of the index as a FlowRun: enough for a list."""
-    status = {
-        "phase": entry.phase, "reason": entry.reason, "message": entry.message, "startTime": entry.started or None,
-        "completionTime": entry.ended or None, "durationSeconds": entry.duration_s, "progress": entry.progress,
-        "attempt": entry.attempt,
-    }  # fmt: skip
-    return {
-        "apiVersion": "levada.dev/v1alpha1",
-        "kind": "FlowRun",
-        "metadata": {
-            "name": entry.name, "namespace": entry.namespace, "uid": entry.uid, "creationTimestamp": entry.created or None,
-        },
-        "spec": {"deploymentRef": {"name": entry.deployment}, **({"retryOf": entry.retry_of} if entry.retry_of else {})},
-        "status": {name: value for name, value in status.items() if value not in (None, "")},
-    }  # fmt: skip
-
-
 async def archived_run(client: "Client", namespace: str, name: str, given: str | None) -> tuple[str, str, Run] | None:
     """The newest archived run of a name: the archive's URL, its folder, and the run with all task rows."""
+    from levada.archive.runs import newest
+
     for url in await storages(client, namespace, given):
-        found = await from_archive(url, lambda archive: _newest(archive, namespace, name))
+        found = await from_archive(url, lambda archive: newest(archive, namespace, name))
         if found is not None:
-            record, rows = found
-            run = {**record.run, "status": {**record.run["status"], "tasks": rows, "truncatedTasks": 0}}
+            record, run = found
             return url, record.entry.folder, run
     return None
 
@@ -107,26 +92,16 @@ async def live_or_archived(client: "Client", namespace: str, name: str, given: s
         return kept[2]
 
 
-def _newest(archive: "Archive", namespace: str, name: str) -> "tuple[Record, dict[str, Any]] | None":
-    records = [record for folder in archive.folders(namespace, name) if (record := archive.record(folder)) is not None]
-    if not records:
-        return None
-    newest = max(records, key=lambda record: record.entry.moment)
-    return newest, archive.tasks(newest.entry.folder)
-
-
 async def with_all_tasks(run: Run) -> Run:
     """The run with the task rows that its status has folded away, where its archive has them."""
     status = run.get("status") or {}
     place = status.get("archive")
     if not status.get("truncatedTasks") or not place:
         return run
+    from levada.archive.runs import with_tasks
+
     rows = await from_archive(place["storage"], lambda archive: archive.tasks(place["path"]))
-    if not rows:
-        return run
-    known = {**rows, **(status.get("tasks") or {})}
-    total = (status.get("taskCounts") or {}).get("total", len(known))
-    return {**run, "status": {**status, "tasks": known, "truncatedTasks": max(0, total - len(known))}}
+    return with_tasks(run, rows) if rows else run
 
 
 async def print_archived_log(url: str, folder: str, attempt: int | None, *, heading: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from levada.archive.layout import run_folder
 from levada.archive.reader import Archive
 from levada.archive.record import Entry
+from levada.archive.runs import newest
 from levada.dashboard.models import ArchivePlace
 from levada.exceptions import LevadaError
 from levada.settings import home
@@ -78,14 +79,16 @@ class Archives:
             found.append(f"file://{here}")
         return [url for url in dict.fromkeys(found) if not self.problem(url)]
 
-    async def find(self, urls: list[str], namespace: str, name: str) -> tuple[str, dict[str, Any]] | None:
-        """The newest archived run of a name, with all its task rows."""
+    async def find(self, urls: list[str], namespace: str, name: str) -> dict[str, Any] | None:
+        """The newest archived run of a name, with all its task rows, and where its archive is."""
         for url in urls:
             found, _ = await self.try_read(
-                ArchivePlace(storage=url, path=""), lambda archive: _newest(archive, namespace, name), None
+                ArchivePlace(storage=url, path=""), lambda archive: newest(archive, namespace, name), None
             )
             if found is not None:
-                return url, found
+                record, run = found
+                run["status"]["archive"] = {"storage": url, "path": record.entry.folder, "complete": record.complete}
+                return run
         return None
 
     async def list(
@@ -112,30 +115,3 @@ def storage_of(deployment: Object | None) -> str:
     if deployment is None:
         return ""
     return str((deployment.get("status") or {}).get("storage") or (deployment.get("spec") or {}).get("storage") or "")
-
-
-def run_of(entry: Entry) -> dict[str, Any]:
-    """A line of the index as a FlowRun: enough for a list."""
-    status = {
-        "phase": entry.phase, "reason": entry.reason, "message": entry.message, "startTime": entry.started or None,
-        "completionTime": entry.ended or None, "durationSeconds": entry.duration_s, "progress": entry.progress,
-        "attempt": entry.attempt,
-    }  # fmt: skip
-    return {
-        "metadata": {
-            "name": entry.name, "namespace": entry.namespace, "uid": entry.uid, "creationTimestamp": entry.created or None,
-        },
-        "spec": {"deploymentRef": {"name": entry.deployment}, **({"retryOf": entry.retry_of} if entry.retry_of else {})},
-        "status": {name: value for name, value in status.items() if value not in (None, "")},
-    }  # fmt: skip
-
-
-def _newest(archive: Archive, namespace: str, name: str) -> dict[str, Any] | None:
-    records = [record for folder in archive.folders(namespace, name) if (record := archive.record(folder)) is not None]
-    if not records:
-        return None
-    newest = max(records, key=lambda record: record.entry.moment)
-    rows = archive.tasks(newest.entry.folder)
-    place = {"storage": "", "path": newest.entry.folder, "complete": newest.complete}
-    status = {**newest.run["status"], "tasks": rows, "truncatedTasks": 0, "archive": place}
-    return {**newest.run, "status": status}

@@ -10,9 +10,9 @@ import yaml
 from starlette.responses import Response
 
 from levada.archive.reader import Archive
+from levada.archive.runs import run_of, with_tasks
 from levada.dashboard import models as m
 from levada.dashboard.actions import Rights
-from levada.dashboard.archives import run_of
 from levada.dashboard.definitions import ledger
 from levada.dashboard.detail import Beside, detail_of
 from levada.dashboard.health import health_of
@@ -140,9 +140,7 @@ async def get_run(ask: Ask) -> m.RunDetail:
         earlier[number] = rows
     if status.get("truncatedTasks"):
         rows, _ = await server.archives.try_read(place, partial(_tasks, path, None), none)
-        tasks = {**rows, **(status.get("tasks") or {})}
-        total = (status.get("taskCounts") or {}).get("total", len(tasks))
-        run = {**run, "status": {**status, "tasks": tasks, "truncatedTasks": max(0, total - len(tasks))}}
+        run = with_tasks(run, rows)
     of_deployment = Key(ask.namespace, ((run.get("spec") or {}).get("deploymentRef") or {}).get("name", ""))
     retries = [
         recent(row)

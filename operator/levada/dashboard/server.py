@@ -65,9 +65,7 @@ class Server:
             kept = await self.archives.find(urls, namespace, name)
             if kept is None:
                 raise not_found("flow run", name, namespace) from None
-            url, run = kept
-            run["status"]["archive"]["storage"] = url
-            return Found(run, archived=True)
+            return Found(kept, archived=True)
         except KubeError as error:
             raise of_kube(error) from None
 
