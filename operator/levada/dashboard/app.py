@@ -154,7 +154,14 @@ def _endpoint(server: Server, route: Route) -> Callable[[Request], Awaitable[Res
 def _nobody(server: Server, *, wrong: bool, problem: Problem) -> Session:
     if wrong:
         raise problem
-    return Session(mode="token", authenticated=False, cluster=server.settings.cluster, version=version("levada"))
+    away = server.feeds.away
+    return Session(
+        mode="token",
+        authenticated=False,
+        api_server_away=away,
+        cluster=server.settings.cluster,
+        version=version("levada"),
+    )
 
 
 def _check_origin(request: Request, settings: DashboardSettings) -> None:

@@ -7,7 +7,7 @@ Deployment could read any bucket or file that the server can.
 import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from levada.archive.layout import run_folder
 from levada.archive.reader import Archive
@@ -17,6 +17,7 @@ from levada.dashboard.models import ArchivePlace
 from levada.exceptions import LevadaError
 from levada.settings import home
 
+_AT_ONCE: Final = 8
 T = TypeVar("T")
 Object = Mapping[str, Any]
 
@@ -92,22 +93,26 @@ class Archives:
         return None
 
     async def list(
-        self, urls: list[str], namespace: str, deployment: str | None, *, limit: int, before: str | None
+        self, places: Sequence[tuple[str, str]], deployment: str | None, *, limit: int, before: str | None
     ) -> tuple[list[Entry], list[str]]:
-        """The newest archived runs, and which archives could not be read."""
-        entries: list[Entry] = []
-        problems = []
-        for url in urls:
+        """The newest archived runs, and which archives could not be read. `places`: storages, and a namespace in each."""
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def look(url: str, namespace: str) -> tuple[list[Entry], str]:
             some: list[Entry] = []
-            found, problem = await self.try_read(
-                ArchivePlace(storage=url, path=""),
-                lambda archive: archive.list_runs(namespace, deployment, limit=limit, before=before),
-                some,
-            )
-            entries += found
-            problems += [f"{url}: {problem}"] if problem else []
-        entries.sort(key=lambda entry: entry.moment, reverse=True)
-        return entries[:limit], problems
+            async with at_once:
+                return await self.try_read(
+                    ArchivePlace(storage=url, path=""),
+                    lambda archive: archive.list_runs(namespace, deployment, limit=limit, before=before),
+                    some,
+                )
+
+        answers = await asyncio.gather(*(look(url, namespace) for url, namespace in places))
+        entries = sorted(
+            (entry for found, _ in answers for entry in found), key=lambda entry: entry.moment, reverse=True
+        )
+        problems = [f"{url}: {problem}" for (url, _), (_, problem) in zip(places, answers, strict=True) if problem]
+        return entries[:limit], list(dict.fromkeys(problems))
 
 
 def storage_of(deployment: Object | None) -> str:

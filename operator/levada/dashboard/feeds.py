@@ -62,6 +62,7 @@ class Feeds:
         self.reachable, self.version, self.trouble = False, "", "it has not been asked yet"
         self.latency_s: float | None = None
         self.last_answer: datetime | None = None
+        self.asked = False
         self.leases: list[Object] | None = None
         self._back_at_s = -1e9
         self._was_stale = True
@@ -84,6 +85,11 @@ class Feeds:
     def synced(self) -> bool:
         """Runs and Deployments have been listed."""
         return all(each.synced.is_set() for kind in ("FlowRun", "Deployment") for each in self._reflectors[kind])
+
+    @property
+    def away(self) -> bool:
+        """The API server has been asked, and does not answer."""
+        return not self.reachable and self.asked
 
     def stale_kinds(self) -> list[str]:
         """Kinds of which what is known may be old."""
@@ -191,11 +197,11 @@ class Feeds:
         except (KubeError, TimeoutError) as error:
             if self.reachable:
                 log.warning("the API server does not answer: %s", error)
-            self.reachable, self.trouble = False, str(error) or "it takes longer than a few seconds"
+            self.reachable, self.asked, self.trouble = False, True, str(error) or "it takes longer than a few seconds"
             return
         if not self.reachable and self.last_answer is not None:
             self._back_at_s = time.monotonic()
-        self.reachable, self.trouble = True, ""
+        self.reachable, self.asked, self.trouble = True, True, ""
         self.version = str(said.get("gitVersion") or "")
         self.latency_s = round(time.monotonic() - started_s, 4)
         self.last_answer = datetime.now(UTC)

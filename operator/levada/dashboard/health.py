@@ -105,16 +105,28 @@ def _of_operator(operator: OperatorHealth) -> list[HealthProblem]:
     return []
 
 
+def problem_of_agents(server: Server) -> HealthProblem | None:
+    """Why the dashboard knows no agents, though there may be some: its own right is missing, which a namespace's rights do not give."""
+    error = next((each.error for each in server.feeds.watches() if each.kind == "Agent"), "")
+    if not error:
+        return None
+    fix = "Agents are Nodes, which belong to no namespace: bind a ClusterRole that may list and watch nodes to the dashboard's identity."
+    return HealthProblem(
+        reason="RightMissing", message=f"the dashboard may not list agents: {error}", fix=fix, severity="warning"
+    )
+
+
 def _of_watches(watches: list[WatchHealth], *, reachable: bool) -> list[HealthProblem]:
     if not reachable:
         return []
     found = []
     for each in watches:
+        if each.kind == "Agent" and each.error:
+            continue  # nothing stands still: it is said where the agents would be
         if each.error:
             words = f"{each.kind} cannot be watched: {each.error}"
             fix = "Give the dashboard's identity this right, or start it for one namespace: `levada dashboard -n NAMESPACE`."
-            severity = "warning" if each.kind == "Agent" else "error"
-            found.append(HealthProblem(reason="RightMissing", message=words, fix=fix, severity=severity))
+            found.append(HealthProblem(reason="RightMissing", message=words, fix=fix))
         elif not each.synced and each.silence_seconds > UNSEEN_S:
             words = f"{each.kind} cannot be watched: does the cluster know this kind?"
             fix = "`kubectl apply --server-side -f crds/` installs Levada's kinds."

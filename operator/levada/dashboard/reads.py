@@ -15,16 +15,16 @@ from levada.dashboard import models as m
 from levada.dashboard.actions import Rights
 from levada.dashboard.definitions import ledger
 from levada.dashboard.detail import Beside, detail_of
-from levada.dashboard.health import health_of
+from levada.dashboard.health import health_of, problem_of_agents
 from levada.dashboard.listing import page_of
 from levada.dashboard.overview import overview_of
 from levada.dashboard.problems import Problem, not_found, of_kube
 from levada.dashboard.rows import agent_row, backfill_row, block_row, conditions, limit_row, recent, run_row
-from levada.dashboard.server import Ask
+from levada.dashboard.server import Ask, Server
 from levada.dashboard.store import Key
 from levada.dashboard.viewers import need
 from levada.decide.definition_views import deployment_view, flow_view, schedule_view
-from levada.decide.orders import plan_of
+from levada.decide.orders import plan_of, shares_of
 from levada.decide.times import parse
 from levada.kube.errors import KubeError
 from levada.resources.kinds import (
@@ -67,6 +67,7 @@ async def session(ask: Ask) -> m.Session:
     return m.Session(
         mode=server.settings.mode,
         authenticated=True,
+        api_server_away=server.feeds.away,
         user=viewer.user,
         groups=list(viewer.groups),
         read_only=server.settings.read_only,
@@ -113,11 +114,15 @@ async def list_runs(ask: Ask) -> Response:
 async def list_archived_runs(ask: Ask) -> m.ArchivedRunList:
     """Runs that have left the cluster."""
     server, query = ask.server, ask.query
-    await need(ask.viewer, "list", FLOW_RUNS.plural, query.namespace)
-    deployments = [obj for key, obj in server.store.objects["Deployment"].items() if key.namespace == query.namespace]
-    entries, problems = await server.archives.list(
-        server.archives.urls(deployments), query.namespace, query.deployment, limit=query.limit, before=query.cursor
-    )
+    for namespace in query.namespace:
+        await need(ask.viewer, "list", FLOW_RUNS.plural, namespace)
+    seen = await server.scope(ask.viewer, FLOW_RUNS)
+    places = [
+        (url, namespace)
+        for namespace in query.namespace or sorted(each for each in server.store.namespaces() if each in seen)
+        for url in server.archives.urls(server.deployments(namespace))
+    ]
+    entries, problems = await server.archives.list(places, query.deployment, limit=query.limit, before=query.cursor)
     there = {entry.uid for entry in server.store.runs.values()}
     rows = [run_row(run_of(entry), archived=True) for entry in entries if entry.uid not in there]
     cursor = entries[-1].ended if len(entries) == query.limit else None
@@ -138,9 +143,7 @@ async def get_run(ask: Ask) -> m.RunDetail:
     for number in range(max(1, (status.get("attempt") or 1) - 5), status.get("attempt") or 1):
         rows, _ = await server.archives.try_read(place, partial(_tasks, path, number), none)
         earlier[number] = rows
-    if status.get("truncatedTasks"):
-        rows, _ = await server.archives.try_read(place, partial(_tasks, path, None), none)
-        run = with_tasks(run, rows)
+    run = await _unfolded(server, run, place)
     of_deployment = Key(ask.namespace, ((run.get("spec") or {}).get("deploymentRef") or {}).get("name", ""))
     retries = [
         recent(row)
@@ -162,17 +165,30 @@ async def get_run(ask: Ask) -> m.RunDetail:
     )  # fmt: skip
 
 
+async def _unfolded(server: Server, run: Object, place: m.ArchivePlace | None) -> Object:
+    """The run with the task rows that its status has folded away, where its archive has them."""
+    if place is None or not (run.get("status") or {}).get("truncatedTasks"):
+        return run
+    none: dict[str, Any] = {}
+    rows, _ = await server.archives.try_read(place, partial(_tasks, place.path, None), none)
+    return with_tasks(run, rows)
+
+
 def _tasks(path: str, attempt: int | None, archive: Archive) -> dict[str, Any]:
     return archive.tasks(path, attempt)
 
 
 async def get_retry_plan(ask: Ask) -> m.RetryPlan:
     """What a retry would do."""
-    found = await ask.server.run(ask.viewer, ask.namespace, ask.name)
-    flow = ask.server.flow_of(ask.server.deployment_of(found.run))
+    server, from_scratch = ask.server, ask.query.from_scratch
+    run = (await server.run(ask.viewer, ask.namespace, ask.name)).run
+    deployment = server.deployment_of(run)
+    run = await _unfolded(server, run, server.archives.place_of(run, deployment))
+    flow = server.flow_of(deployment)
     generation = flow["metadata"].get("generation") if flow else None
-    plan = plan_of(found.run, changed={}, from_scratch=ask.query.from_scratch, generation=generation)
-    return m.RetryPlan(reused=plan.reused, to_run=plan.to_run, notes=list(plan.notes))
+    plan = plan_of(run, changed={}, from_scratch=from_scratch, generation=generation)
+    tasks = [m.TaskShare(**each._asdict()) for each in shares_of(run, from_scratch=from_scratch)]
+    return m.RetryPlan(reused=plan.reused, to_run=plan.to_run, tasks=tasks, notes=list(plan.notes))
 
 
 async def get_events(ask: Ask) -> m.EventList:
@@ -378,4 +394,4 @@ async def list_agents(ask: Ask) -> m.AgentList:
     for _, obj in sorted(server.store.objects["Node"].items()):
         runs = server.views.running_on(obj["metadata"]["name"])
         rows.append(agent_row(obj, [entry.as_row() for entry in runs if entry.namespace in seen], len(runs)))
-    return m.AgentList(items=rows, **_of(ask, "Node"))
+    return m.AgentList(items=rows, problem=problem_of_agents(server), **_of(ask, "Node"))

@@ -61,7 +61,7 @@ class Server:
         try:
             return Found(await self._body(Key(namespace, name)))
         except NotFound:
-            urls = self.archives.urls(self._deployments(namespace))
+            urls = self.archives.urls(self.deployments(namespace))
             kept = await self.archives.find(urls, namespace, name)
             if kept is None:
                 raise not_found("flow run", name, namespace) from None
@@ -98,7 +98,8 @@ class Server:
                 self._bodies.popitem(last=False)
             return body
 
-    def _deployments(self, namespace: str) -> list[Mapping[str, Any]]:
+    def deployments(self, namespace: str) -> list[Mapping[str, Any]]:
+        """The Deployments of a namespace."""
         return [obj for key, obj in self.store.objects["Deployment"].items() if key.namespace == namespace]
 
 

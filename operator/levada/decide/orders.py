@@ -30,6 +30,14 @@ NOT_REPEATED: Final = frozenset({"cancel", "suspend", "retryOf", "fromScratch", 
 WAITING_FOR_INPUT: Final = "WaitingForInput"
 
 
+class TaskShare(NamedTuple):
+    """Of the task runs of one task: how many a retry takes from stored results, and how many run again."""
+
+    name: str
+    reused: int
+    to_run: int
+
+
 class RerunPlan(NamedTuple):
     """What a retry of a run would do, as far as the run itself tells. `notes` are sentences for a person."""
 
@@ -85,6 +93,16 @@ def plan_of(old: Run, *, changed: Mapping[str, Any], from_scratch: bool, generat
             "persist_result=True on the task, or persistResults and storage in the Deployment, store them."
         )
     return RerunPlan(stored, max(0, total - stored), tuple(notes))
+
+
+def shares_of(old: Run, *, from_scratch: bool) -> list[TaskShare]:
+    """What a retry would do, task by task, in the order in which they began. Of task runs whose rows are known."""
+    rows: Mapping[str, Any] = (old.get("status") or {}).get("tasks") or {}
+    counts: dict[str, list[int]] = {}
+    for task_id, row in sorted(rows.items(), key=lambda item: (item[1].get("startTime") or "~", item[0])):
+        share = counts.setdefault(row.get("name") or task_id, [0, 0])
+        share[0 if row.get("persisted") and not from_scratch else 1] += 1
+    return [TaskShare(name, *share) for name, share in counts.items()]
 
 
 def order(old: Run, changed: Mapping[str, Any], *, from_scratch: bool) -> dict[str, Any]:

@@ -81,6 +81,7 @@ from levada.dashboard.models.writes import (
     RetryOrder,
     RetryPlan,
     RunOrder,
+    TaskShare,
 )
 
 __all__ = [
@@ -157,6 +158,7 @@ __all__ = [
     "TaskCounts",
     "TaskEdge",
     "TaskItem",
+    "TaskShare",
     "TaskTry",
     "TickItem",
     "TickList",

@@ -101,6 +101,10 @@ class Session(Wire):
     authenticated: bool = Field(
         description="Whether the viewer is known. False in mode token without a token: ask for one; nothing else is answered."
     )
+    api_server_away: bool = Field(
+        False,
+        description="The API server does not answer the dashboard: a token cannot be checked, and what is shown may be old.",
+    )
     user: str = Field("", description="The viewer's user name, as the API server knows it.")
     groups: list[str] = Field(default_factory=list, description="The viewer's groups.")
     read_only: bool = Field(True, description="No write is possible, whatever the viewer's rights.")

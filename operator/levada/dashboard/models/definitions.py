@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from levada.dashboard.models.common import Action, Condition, Said, Seconds, Time, Wire
+from levada.dashboard.models.health import HealthProblem
 from levada.resources.phases import RunPhase
 
 
@@ -187,3 +188,4 @@ class AgentList(Said):
     """Agents."""
 
     items: list[AgentRow] = Field(description="By name.")
+    problem: HealthProblem | None = Field(None, description="Why there may be agents that are not listed.")

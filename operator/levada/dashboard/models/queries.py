@@ -52,10 +52,9 @@ class RunQuery(ScopeQuery):
     )
 
 
-class ArchiveQuery(Wire):
+class ArchiveQuery(ScopeQuery):
     """Which archived runs."""
 
-    namespace: str = Field(description="Of this namespace.")
     deployment: str | None = Field(None, description="Only of this Deployment.")
     limit: int = Field(50, ge=1, le=500, description="How many at most.")
     cursor: str | None = Field(None, max_length=64, description="As the page before gave it.")

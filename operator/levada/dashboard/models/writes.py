@@ -54,11 +54,22 @@ class RerunOrder(Wire):
     request_id: str | None = _REQUEST_ID
 
 
+class TaskShare(Wire):
+    """What a retry would do with the task runs of one task."""
+
+    name: str = Field(description="Name of the task.")
+    reused: int = Field(description="Task runs whose stored results are used.")
+    to_run: int = Field(description="Task runs that run again.")
+
+
 class RetryPlan(Wire):
     """What a retry would do."""
 
     reused: int = Field(description="Task runs whose stored results are used.")
     to_run: int = Field(description="Task runs that run again.")
+    tasks: list[TaskShare] = Field(
+        default_factory=list, description="The same task by task, as far as their rows are known."
+    )
     notes: list[str] = Field(default_factory=list, description="Sentences for a person, before saying yes.")
 
 

@@ -1,7 +1,7 @@
 import { infiniteQueryOptions, QueryClient, queryOptions } from "@tanstack/react-query";
 import { type RunFilters, sinceMoment } from "@/lib/runFilters";
 import { ApiError, api, fetchSession } from "./client";
-import type { Overview, RunDetail, RunList } from "./types";
+import type { ArchivedRunList, Overview, RunDetail, RunList } from "./types";
 
 /** Tries again what may come back; a refusal (4xx) stays one. Once down, data is asked for every few seconds. */
 export const client = new QueryClient({
@@ -36,6 +36,19 @@ export const runsQuery = (filters: RunFilters) =>
     queryKey: ["runs", filters],
     queryFn: ({ pageParam, signal }) =>
       api<RunList>("/runs", { query: { ...asked(filters), limit: PAGE_SIZE, cursor: pageParam }, signal }),
+    initialPageParam: null as string | null,
+    getNextPageParam: (page) => page.cursor,
+  });
+
+/** Runs that have left the cluster. Their index knows Deployments and times only. */
+export const archiveQuery = (namespace: string, deployment: string) =>
+  infiniteQueryOptions({
+    queryKey: ["archive", namespace, deployment],
+    queryFn: ({ pageParam, signal }) =>
+      api<ArchivedRunList>("/archive/runs", {
+        query: { namespace, deployment, limit: PAGE_SIZE, cursor: pageParam },
+        signal,
+      }),
     initialPageParam: null as string | null,
     getNextPageParam: (page) => page.cursor,
   });

@@ -716,6 +716,11 @@ export interface components {
              * @description By name.
              */
             items: components["schemas"]["AgentRow"][];
+            /**
+             * @description Why there may be agents that are not listed.
+             * @default null
+             */
+            problem: components["schemas"]["HealthProblem"] | null;
         };
         /**
          * AgentRow
@@ -2850,6 +2855,11 @@ export interface components {
              */
             toRun: number;
             /**
+             * Tasks
+             * @description The same task by task, as far as their rows are known.
+             */
+            tasks?: components["schemas"]["TaskShare"][];
+            /**
              * Notes
              * @description Sentences for a person, before saying yes.
              */
@@ -3513,6 +3523,12 @@ export interface components {
              */
             authenticated: boolean;
             /**
+             * Apiserveraway
+             * @description The API server does not answer the dashboard: a token cannot be checked, and what is shown may be old.
+             * @default false
+             */
+            apiServerAway: boolean;
+            /**
              * User
              * @description The viewer's user name, as the API server knows it.
              * @default
@@ -3892,6 +3908,27 @@ export interface components {
              * @default 0
              */
             level: number;
+        };
+        /**
+         * TaskShare
+         * @description What a retry would do with the task runs of one task.
+         */
+        TaskShare: {
+            /**
+             * Name
+             * @description Name of the task.
+             */
+            name: string;
+            /**
+             * Reused
+             * @description Task runs whose stored results are used.
+             */
+            reused: number;
+            /**
+             * Torun
+             * @description Task runs that run again.
+             */
+            toRun: number;
         };
         /**
          * TaskState
@@ -4321,9 +4358,9 @@ export interface operations {
     };
     list_archived_runs: {
         parameters: {
-            query: {
-                /** @description Of this namespace. */
-                namespace: string;
+            query?: {
+                /** @description Only of these namespaces; all that the viewer may see when absent. */
+                namespace?: string[];
                 /** @description Only of this Deployment. */
                 deployment?: string | null;
                 /** @description How many at most. */

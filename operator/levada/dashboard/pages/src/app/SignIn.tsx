@@ -3,7 +3,7 @@ import { type FormEvent, useState } from "react";
 import type { Session } from "@/api/types";
 import { CodeView } from "@/components/CodeView";
 import { Logo } from "@/components/Logo";
-import { Banner } from "@/components/states";
+import { Banner, wordsOf } from "@/components/states";
 import styles from "./SignIn.module.css";
 
 const COMMAND = "kubectl create token SERVICEACCOUNT --namespace NAMESPACE --duration 8h";
@@ -12,10 +12,12 @@ const COMMAND = "kubectl create token SERVICEACCOUNT --namespace NAMESPACE --dur
 export function SignIn({
   session,
   refused,
+  error,
   onToken,
 }: {
   session: Session;
   refused: boolean;
+  error: unknown;
   onToken: (token: string) => void;
 }) {
   const [token, setText] = useState("");
@@ -35,6 +37,7 @@ export function SignIn({
         <p className="muted">
           What you see and do here is what this token's Kubernetes rights allow. It stays in this tab.
         </p>
+        <Trouble session={session} error={error} />
         {refused && (
           <Banner tone="red" title="The token was refused">
             It is wrong, or has run out. Make a new one with the command below.
@@ -59,5 +62,21 @@ export function SignIn({
         <CodeView text={COMMAND} />
       </form>
     </main>
+  );
+}
+
+/** A token that cannot be checked is neither right nor wrong: it is kept, and checked as soon as somebody answers. */
+function Trouble({ session, error }: { session: Session; error: unknown }) {
+  if (!error && !session.apiServerAway) return null;
+  const { message, fix } = error
+    ? wordsOf(error)
+    : {
+        message: "The API server does not answer",
+        fix: "A token is checked as soon as it does: it is asked again by itself.",
+      };
+  return (
+    <Banner tone="orange" title={message}>
+      {fix}
+    </Banner>
   );
 }

@@ -1,9 +1,9 @@
 import { createBrowserRouter, type LoaderFunction, type Params, type RouteObject } from "react-router";
-import { client, overviewQuery, runQuery, runsQuery, sessionQuery } from "@/api/queries";
+import { archiveQuery, client, overviewQuery, runQuery, runsQuery, sessionQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import { OverviewPage } from "@/features/overview/OverviewPage";
 import { RunsPage } from "@/features/runs/RunsPage";
-import { filtersOf } from "@/lib/runFilters";
+import { filtersOf, isArchive } from "@/lib/runFilters";
 import { features } from "./features";
 import { PageError } from "./PageError";
 import { Shell } from "./Shell";
@@ -33,6 +33,8 @@ const pages: RouteObject[] = [
     path: "runs",
     loader: early((session, params) => {
       const namespace = params.get("namespace") ?? session.namespace ?? "";
+      if (isArchive(params))
+        return client.prefetchInfiniteQuery(archiveQuery(namespace, params.get("deployment") ?? ""));
       return client.prefetchInfiniteQuery(runsQuery({ ...filtersOf(params), namespace }));
     }),
     Component: RunsPage,

@@ -1,6 +1,6 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { createContext, type ReactNode, useContext, useEffect, useState } from "react";
-import { hasToken, onSessionLost, setCsrf, setToken } from "@/api/client";
+import { ApiError, hasToken, onSessionLost, setCsrf, setToken } from "@/api/client";
 import { sessionQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import { ErrorState } from "@/components/states";
@@ -19,7 +19,10 @@ export function useSession(): Session {
 export function SessionProvider({ children }: { children: ReactNode }) {
   const client = useQueryClient();
   const [refused, setRefused] = useState(false);
-  const query = useQuery(sessionQuery);
+  const query = useQuery({
+    ...sessionQuery,
+    refetchInterval: ({ state }) => (state.error || state.data?.apiServerAway ? 5000 : false),
+  });
   useEffect(
     () =>
       onSessionLost(() => {
@@ -33,7 +36,9 @@ export function SessionProvider({ children }: { children: ReactNode }) {
   const session = query.data;
   if (session) setCsrf(session.csrfToken ?? "");
   if (query.error && !session) {
-    return <ErrorState error={query.error} title="The dashboard cannot be reached" onRetry={() => query.refetch()} />;
+    const title =
+      query.error instanceof ApiError && query.error.status > 0 ? undefined : "The dashboard cannot be reached";
+    return <ErrorState error={query.error} title={title} onRetry={() => query.refetch()} />;
   }
   if (!session) return null;
   if (!session.authenticated) {
@@ -42,7 +47,7 @@ export function SessionProvider({ children }: { children: ReactNode }) {
       setRefused(false);
       void client.invalidateQueries();
     };
-    return <SignIn session={session} refused={refused} onToken={signIn} />;
+    return <SignIn session={session} refused={refused} error={query.error} onToken={signIn} />;
   }
   return <SessionContext value={session}>{children}</SessionContext>;
 }

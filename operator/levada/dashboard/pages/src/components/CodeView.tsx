@@ -24,6 +24,7 @@ function coloured(text: string): ReactNode {
   return parts;
 }
 
+/** Text to be read and copied; a page that comes over plain HTTP may not write to the clipboard. */
 export function CodeView({ text, label = "Code", colour = false }: { text: string; label?: string; colour?: boolean }) {
   const [copied, setCopied] = useState(false);
   const body = useMemo(() => (colour ? coloured(text) : text), [text, colour]);
@@ -38,14 +39,16 @@ export function CodeView({ text, label = "Code", colour = false }: { text: strin
       <pre tabIndex={0} role="region" aria-label={label}>
         {body}
       </pre>
-      <button
-        type="button"
-        className="btn ghost icon small copy"
-        onClick={copy}
-        aria-label={copied ? "Copied" : "Copy"}
-      >
-        {copied ? <Check size={13} aria-hidden /> : <Copy size={13} aria-hidden />}
-      </button>
+      {navigator.clipboard && (
+        <button
+          type="button"
+          className="btn ghost icon small copy"
+          onClick={copy}
+          aria-label={copied ? "Copied" : "Copy"}
+        >
+          {copied ? <Check size={13} aria-hidden /> : <Copy size={13} aria-hidden />}
+        </button>
+      )}
     </div>
   );
 }

@@ -12,6 +12,11 @@ export interface RunFilters {
   q: string;
 }
 
+/** Runs in the cluster, or those that have left it: the address says `from=archive`. */
+export function isArchive(params: URLSearchParams): boolean {
+  return params.get("from") === "archive";
+}
+
 /** How far back a `since` such as `24h` reaches. */
 export const SINCE: Record<string, number> = { "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000 };
 

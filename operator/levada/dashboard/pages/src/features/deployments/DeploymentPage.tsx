@@ -1,6 +1,6 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Play } from "lucide-react";
-import { useRef, useState } from "react";
+import { useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { ApiError, api } from "@/api/client";
 import type { Created, RecentRun } from "@/api/types";
@@ -22,6 +22,7 @@ import {
   useAnswer,
 } from "@/features/definitions/parts";
 import type { DeploymentDetail } from "@/features/definitions/types";
+import { useOrderId } from "@/lib/order";
 import { phaseLabel, toneOf } from "@/lib/phases";
 import { formatDuration } from "@/lib/time";
 
@@ -173,18 +174,14 @@ function Runs({ runs }: { runs: readonly RecentRun[] }) {
   );
 }
 
-/** Starts a run. Sent twice (a second click, an answer that got lost), the order still makes one run: it has an id. */
+/** Starts a run. */
 function RunForm({ detail, path, close }: { detail: DeploymentDetail; path: string; close: () => void }) {
-  const order = useRef({ id: crypto.randomUUID(), of: "" });
+  const orderId = useOrderId();
   const navigate = useNavigate();
   const client = useQueryClient();
   const start = useMutation({
-    mutationFn: (parameters: { [name: string]: Json }) => {
-      const text = JSON.stringify(parameters);
-      // Other parameters are another order.
-      if (order.current.of !== text) order.current = { id: crypto.randomUUID(), of: text };
-      return api<Created>(`${path}/run`, { method: "POST", body: { parameters, requestId: order.current.id } });
-    },
+    mutationFn: (parameters: { [name: string]: Json }) =>
+      api<Created>(`${path}/run`, { method: "POST", body: { parameters, requestId: orderId(parameters) } }),
     onSuccess: (created) => {
       void client.invalidateQueries();
       close();

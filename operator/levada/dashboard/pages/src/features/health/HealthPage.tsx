@@ -19,16 +19,25 @@ export default function HealthPage() {
       <p className="muted">Whether everything works; where it does not, what to do.</p>
       <Answer<Health & { stale?: boolean; asOf?: string }> of={health}>{(data) => <State health={data} />}</Answer>
       <Answer of={agents}>
-        {({ items }) =>
-          items.length === 0 ? (
-            <EmptyState title="No agents">
-              Runs go to the cluster's own nodes. A machine without containers joins with{" "}
-              <code>levada agent start</code>.
-            </EmptyState>
-          ) : (
-            <Agents items={items} />
-          )
-        }
+        {({ items, problem }) => (
+          <>
+            {problem && (
+              <Banner tone="orange" title={problem.message}>
+                {problem.fix}
+              </Banner>
+            )}
+            {items.length > 0 ? (
+              <Agents items={items} />
+            ) : (
+              !problem && (
+                <EmptyState title="No agents">
+                  Runs go to the cluster's own nodes. A machine without containers joins with{" "}
+                  <code>levada agent start</code>.
+                </EmptyState>
+              )
+            )}
+          </>
+        )}
       </Answer>
     </Page>
   );
@@ -38,7 +47,7 @@ function State({ health }: { health: Health }) {
   const { apiServer, operator } = health;
   return (
     <>
-      {health.ok && <Banner tone="green" title="Everything works." />}
+      {health.ok && <Verdict health={health} />}
       {(health.problems ?? []).map((problem) => (
         <Banner
           key={problem.reason + problem.message}
@@ -103,6 +112,23 @@ function State({ health }: { health: Health }) {
       </div>
       <Watches of={health.watches} />
     </>
+  );
+}
+
+/** Nothing is known to be wrong; which is not the same as knowing that all is well. */
+function Verdict({ health }: { health: Health }) {
+  const { operator, watches } = health;
+  const unknown = [
+    ...(operator.state === "Up" ? [] : [`The operator: ${operator.message || "nothing is known of it"}.`]),
+    ...watches.filter((watch) => watch.error).map((watch) => `${watch.kind}s: ${watch.error}.`),
+  ];
+  if (unknown.length === 0) return <Banner tone="green" title="Everything works" />;
+  return (
+    <Banner tone="grey" title="Nothing is known to be wrong, but not everything can be seen from here">
+      {unknown.map((each) => (
+        <div key={each}>{each}</div>
+      ))}
+    </Banner>
   );
 }
 

@@ -5,36 +5,32 @@ import { Dialog } from "@/components/Dialog";
 import { SchemaForm } from "@/components/SchemaForm";
 import type { Json } from "@/components/schema/schema";
 import { Banner, wordsOf } from "@/components/states";
+import { useOrderId } from "@/lib/order";
 
 interface Props {
   open: boolean;
   onOpenChange: (open: boolean) => void;
   run: RunDetail;
-  order: string;
   onCreated: (created: Created) => void;
 }
 
 /** Runs the Deployment anew with other parameters: the form shows those of this run first. */
-export function RerunDialog({ open, onOpenChange, run, order, onCreated }: Props) {
+export function RerunDialog({ open, onOpenChange, run, onCreated }: Props) {
   const close = () => onOpenChange(false);
   return (
     <Dialog open={open} onOpenChange={onOpenChange} title="Rerun with other parameters" wide>
-      <Form run={run} order={order} onCreated={onCreated} onClose={close} />
+      <Form run={run} onCreated={onCreated} onClose={close} />
     </Dialog>
   );
 }
 
-function Form({
-  run,
-  order,
-  onCreated,
-  onClose,
-}: Pick<Props, "run" | "order" | "onCreated"> & { onClose: () => void }) {
+function Form({ run, onCreated, onClose }: Pick<Props, "run" | "onCreated"> & { onClose: () => void }) {
+  const orderId = useOrderId();
   const rerun = useMutation({
     mutationFn: (parameters: { [name: string]: Json }) =>
       api<Created>(`/runs/${run.run.namespace}/${run.run.name}/rerun`, {
         method: "POST",
-        body: { parameters, requestId: order },
+        body: { parameters, requestId: orderId(parameters) },
       }),
     onSuccess: (created) => {
       onCreated(created);

@@ -10,32 +10,22 @@ import { later, WhenOpened } from "@/lib/later";
 import { runPath } from "@/lib/namespace";
 import { isTerminal } from "@/lib/phases";
 
+const RetryDialog = later(async () => (await import("./RetryDialog")).RetryDialog);
 const RerunDialog = later(async () => (await import("./RerunDialog")).RerunDialog);
 
 type Asking = "cancel" | "retry" | "rerun" | "delete" | null;
 
-/** The same order sent twice makes one run. */
-export function requestId(): string {
-  return crypto.randomUUID();
-}
-
 /** What can be done with the run now. What cannot says why when pointed at. */
 export function RunActions({ run }: { run: RunDetail }) {
   const [asking, setAsking] = useState<Asking>(null);
-  const [order, setOrder] = useState(requestId);
   const navigate = useNavigate();
   const path = `/runs/${run.run.namespace}/${run.run.name}`;
-  const ask = (what: Asking) => {
-    setOrder(requestId());
-    setAsking(what);
-  };
   const close = (open: boolean) => !open && setAsking(null);
   const opened = (created: Created) => {
     toastDone(created.message, (created.warnings ?? []).join(" "));
     void navigate(runPath(created.ref.namespace, created.ref.name));
   };
   const post = async (verb: string) => toastDone((await api<Done>(`${path}/${verb}`, { method: "POST" })).message);
-  const retry = async () => opened(await api<Created>(`${path}/retry`, { method: "POST", body: { requestId: order } }));
   const remove = async () => {
     toastDone((await api<Done>(path, { method: "DELETE" })).message);
     void navigate("/runs");
@@ -45,15 +35,15 @@ export function RunActions({ run }: { run: RunDetail }) {
   return (
     <>
       {over ? (
-        <ActionButton action={may("retry")} onClick={() => ask("retry")}>
+        <ActionButton action={may("retry")} onClick={() => setAsking("retry")}>
           <RotateCcw size={14} aria-hidden /> Retry
         </ActionButton>
       ) : (
-        <ActionButton action={may("cancel")} onClick={() => ask("cancel")}>
+        <ActionButton action={may("cancel")} onClick={() => setAsking("cancel")}>
           <Ban size={14} aria-hidden /> Cancel
         </ActionButton>
       )}
-      <ActionButton action={may("rerun")} onClick={() => ask("rerun")}>
+      <ActionButton action={may("rerun")} onClick={() => setAsking("rerun")}>
         Rerun with…
       </ActionButton>
       <Menu
@@ -72,7 +62,7 @@ export function RunActions({ run }: { run: RunDetail }) {
               </MenuItem>
             ),
         )}
-        <MenuItem disabled={!may("delete")?.allowed} onClick={() => ask("delete")}>
+        <MenuItem disabled={!may("delete")?.allowed} onClick={() => setAsking("delete")}>
           <Trash2 size={14} aria-hidden /> Delete
         </MenuItem>
       </Menu>
@@ -86,16 +76,9 @@ export function RunActions({ run }: { run: RunDetail }) {
       >
         Its pod gets a signal to end. This cannot be taken back.
       </ConfirmDialog>
-      <ConfirmDialog
-        open={asking === "retry"}
-        onOpenChange={close}
-        title="Retry from the failed tasks?"
-        action="Retry"
-        onConfirm={retry}
-      >
-        A new run repeats this one with the same parameters. {run.taskCounts?.persisted ?? 0} of{" "}
-        {run.taskCounts?.total ?? 0} task runs have a stored result and are not run again.
-      </ConfirmDialog>
+      <WhenOpened open={asking === "retry"}>
+        <RetryDialog open={asking === "retry"} onOpenChange={close} run={run} onCreated={opened} />
+      </WhenOpened>
       <ConfirmDialog
         open={asking === "delete"}
         onOpenChange={close}
@@ -107,7 +90,7 @@ export function RunActions({ run }: { run: RunDetail }) {
         The FlowRun leaves the cluster, with its Jobs and pods. What was archived stays in the archive.
       </ConfirmDialog>
       <WhenOpened open={asking === "rerun"}>
-        <RerunDialog open={asking === "rerun"} onOpenChange={close} run={run} order={order} onCreated={opened} />
+        <RerunDialog open={asking === "rerun"} onOpenChange={close} run={run} onCreated={opened} />
       </WhenOpened>
     </>
   );

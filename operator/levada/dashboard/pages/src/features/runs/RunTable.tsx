@@ -10,18 +10,19 @@ import styles from "./Runs.module.css";
 
 const ROW_PX = 44;
 const AHEAD = 60;
+const NOTHING: ReadonlySet<string> = new Set();
 
 interface Props {
   rows: readonly RunRow[];
   total: number;
-  selected: ReadonlySet<string>;
-  onSelect: (selected: ReadonlySet<string>) => void;
+  selected?: ReadonlySet<string>;
+  onSelect?: (selected: ReadonlySet<string>) => void;
   hasMore: boolean;
   onEnd: () => void;
 }
 
 /** A long table of which only what is in sight is in the page. j and k, or the arrows, walk it; x selects; Enter opens. */
-export function RunTable({ rows, total, selected, onSelect, hasMore, onEnd }: Props) {
+export function RunTable({ rows, total, selected = NOTHING, onSelect, hasMore, onEnd }: Props) {
   const scroll = useRef<HTMLDivElement>(null);
   const navigate = useNavigate();
   const virtual = useVirtualizer({
@@ -40,7 +41,7 @@ export function RunTable({ rows, total, selected, onSelect, hasMore, onEnd }: Pr
   const toggle = useCallback((uid: string) => {
     const next = new Set(held.current.selected);
     if (!next.delete(uid)) next.add(uid);
-    held.current.onSelect(next);
+    held.current.onSelect?.(next);
   }, []);
   const key = (event: KeyboardEvent) => {
     const target = event.target as HTMLElement;
@@ -63,12 +64,16 @@ export function RunTable({ rows, total, selected, onSelect, hasMore, onEnd }: Pr
       <div className={styles.scroll} ref={scroll} onKeyDown={key}>
         <div className={`${styles.row} ${styles.headRow}`} role="row" aria-rowindex={1}>
           <span role="columnheader">
-            <input
-              type="checkbox"
-              aria-label="Select all that are loaded"
-              checked={all}
-              onChange={() => onSelect(all ? new Set() : new Set(rows.map((row) => row.uid)))}
-            />
+            {onSelect ? (
+              <input
+                type="checkbox"
+                aria-label="Select all that are loaded"
+                checked={all}
+                onChange={() => onSelect(all ? NOTHING : new Set(rows.map((row) => row.uid)))}
+              />
+            ) : (
+              <span className="hidden-visually">Nothing to select</span>
+            )}
           </span>
           {["Phase", "Run", "Deployment", "Tasks", "Duration", "Created"].map((label) => (
             <span role="columnheader" key={label}>
@@ -87,7 +92,7 @@ export function RunTable({ rows, total, selected, onSelect, hasMore, onEnd }: Pr
                   index={index}
                   start={start}
                   selected={selected.has(row.uid)}
-                  onToggle={toggle}
+                  onToggle={onSelect && toggle}
                 />
               )
             );
@@ -103,7 +108,7 @@ interface RowProps {
   index: number;
   start: number;
   selected: boolean;
-  onToggle: (uid: string) => void;
+  onToggle?: (uid: string) => void;
 }
 
 const Row = memo(function Row({ row, index, start, selected, onToggle }: RowProps) {
@@ -119,12 +124,14 @@ const Row = memo(function Row({ row, index, start, selected, onToggle }: RowProp
       style={{ transform: `translateY(${start}px)` }}
     >
       <span role="cell">
-        <input
-          type="checkbox"
-          aria-label={`Select ${row.name}`}
-          checked={selected}
-          onChange={() => onToggle(row.uid)}
-        />
+        {onToggle && (
+          <input
+            type="checkbox"
+            aria-label={`Select ${row.name}`}
+            checked={selected}
+            onChange={() => onToggle(row.uid)}
+          />
+        )}
       </span>
       <span role="cell">
         <StatePill phase={row.phase} />

@@ -1,33 +1,32 @@
-import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
-import { Ban, ListFilter, Search, X } from "lucide-react";
-import { useDeferredValue, useEffect, useMemo, useState } from "react";
+import { keepPreviousData, type UseInfiniteQueryResult, useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { Archive, Ban, ListFilter, Search, X } from "lucide-react";
+import { type ReactNode, useDeferredValue, useEffect, useMemo, useState } from "react";
 import { useSearchParams } from "react-router";
 import { api } from "@/api/client";
-import { countsQuery, runsQuery } from "@/api/queries";
+import { archiveQuery, countsQuery, runsQuery } from "@/api/queries";
 import type { DeploymentList, Done, PhaseCounts, RunRow } from "@/api/types";
 import { StatePill } from "@/components/basics";
 import { ConfirmDialog } from "@/components/dialogs";
 import { Menu, MenuCheck, MenuChoice } from "@/components/Menu";
 import { Page } from "@/components/Page";
-import { EmptyState, ErrorState, LoadingRows, StaleBanner } from "@/components/states";
+import { Banner, EmptyState, ErrorState, LoadingRows, StaleBanner } from "@/components/states";
 import { toastDone } from "@/components/toasts";
 import { useNamespace } from "@/lib/namespace";
 import { countKey, isTerminal, PHASES } from "@/lib/phases";
-import { filtersOf, type RunFilters } from "@/lib/runFilters";
+import { filtersOf, isArchive, type RunFilters } from "@/lib/runFilters";
 import styles from "./Runs.module.css";
 import { RunTable } from "./RunTable";
+
+type Change = (change: Record<string, string | string[]>) => void;
 
 /** The list of runs: its filters stand in the address, its rows change as the runs do. */
 export function RunsPage() {
   const [params, setParams] = useSearchParams();
-  const [namespace] = useNamespace();
-  const filters = useDeferredValue(useMemo(() => ({ ...filtersOf(params), namespace }), [params, namespace]));
-  const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
-  const set = (change: Record<string, string | string[]>) =>
+  const change: Change = (changed) =>
     setParams(
       (old) => {
         const next = new URLSearchParams(old);
-        for (const [key, value] of Object.entries(change)) {
+        for (const [key, value] of Object.entries(changed)) {
           next.delete(key);
           for (const one of Array.isArray(value) ? value : [value]) if (one) next.append(key, one);
         }
@@ -35,30 +34,37 @@ export function RunsPage() {
       },
       { replace: true },
     );
+  const clear = () =>
+    setParams((old) => new URLSearchParams([...old].filter(([key]) => key === "namespace" || key === "from")));
+  const View = isArchive(params) ? Archived : Live;
+  return <View filters={filtersOf(params)} onChange={change} onClear={clear} />;
+}
+
+interface View {
+  filters: RunFilters;
+  onChange: Change;
+  onClear: () => void;
+}
+
+function Live({ filters: given, onChange, onClear }: View) {
+  const [params] = useSearchParams();
+  const [namespace] = useNamespace();
+  const filters = useDeferredValue(useMemo(() => ({ ...filtersOf(params), namespace }), [params, namespace]));
+  const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const query = useInfiniteQuery({ ...runsQuery(filters), placeholderData: keepPreviousData });
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const total = query.data?.pages[0]?.total ?? 0;
   const counts = useCounts(filters, query.data?.pages[0]?.counts);
   const chosen = rows.filter((row) => selected.has(row.uid));
   return (
-    <Page
-      title="Runs"
-      fill
-      actions={<span className="muted">{query.data ? `${total.toLocaleString()} runs` : ""}</span>}
-    >
-      <Toolbar filters={filtersOf(params)} counts={counts} onChange={set} />
-      {query.error && query.data && <StaleBanner error={query.error} since={query.dataUpdatedAt} />}
-      {query.error && !query.data ? (
-        <ErrorState error={query.error} onRetry={() => query.refetch()} />
-      ) : !query.data ? (
-        <LoadingRows rows={12} />
-      ) : rows.length === 0 ? (
-        <EmptyState icon={ListFilter} title="No run matches">
-          <button type="button" className="btn" onClick={() => setParams({})}>
-            Clear the filters
-          </button>
-        </EmptyState>
-      ) : (
+    <Page title="Runs" fill actions={query.data && <span className="muted">{total.toLocaleString()} runs</span>}>
+      <Toolbar filters={given} onChange={onChange} onClear={onClear}>
+        <TextFilter value={given.q} onChange={(q) => onChange({ q })} />
+        <PhaseFilter chosen={given.phase} counts={counts} onChange={(phase) => onChange({ phase })} />
+        <DeploymentFilters filters={given} onChange={onChange} />
+        <ChoiceFilter label="Created" value={given.since} options={SINCES} onChange={(since) => onChange({ since })} />
+      </Toolbar>
+      <Listed query={query} empty={rows.length === 0} onClear={onClear}>
         <RunTable
           rows={rows}
           total={total}
@@ -67,9 +73,88 @@ export function RunsPage() {
           hasMore={query.hasNextPage}
           onEnd={() => !query.isFetchingNextPage && query.fetchNextPage()}
         />
-      )}
+      </Listed>
       {chosen.length > 0 && <Selection rows={chosen} onClear={() => setSelected(new Set())} />}
     </Page>
+  );
+}
+
+/** Runs that have left the cluster, from the archives that their Deployments name. */
+function Archived({ filters, onChange, onClear }: View) {
+  const [namespace] = useNamespace();
+  const query = useInfiniteQuery({
+    ...archiveQuery(namespace, filters.deployment),
+    placeholderData: keepPreviousData,
+  });
+  const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
+  const problems = [...new Set(query.data?.pages.flatMap((page) => page.problems ?? []))];
+  const count = `${rows.length.toLocaleString()}${query.hasNextPage ? " and more" : ""} archived runs`;
+  return (
+    <Page title="Runs" fill actions={query.data && <span className="muted">{count}</span>}>
+      <Toolbar
+        filters={{ ...NO_FILTERS, deployment: filters.deployment }}
+        archive
+        onChange={onChange}
+        onClear={onClear}
+      >
+        <DeploymentFilters
+          filters={{ ...NO_FILTERS, deployment: filters.deployment }}
+          withoutTags
+          onChange={onChange}
+        />
+      </Toolbar>
+      {problems.length > 0 && (
+        <Banner tone="orange" title="Not every archive could be read">
+          {problems.map((problem) => (
+            <div key={problem}>{problem}</div>
+          ))}
+        </Banner>
+      )}
+      <Listed query={query} empty={rows.length === 0} onClear={onClear} archive>
+        <RunTable
+          rows={rows}
+          total={rows.length}
+          hasMore={query.hasNextPage}
+          onEnd={() => !query.isFetchingNextPage && query.fetchNextPage()}
+        />
+      </Listed>
+    </Page>
+  );
+}
+
+/** A list in each of its states. */
+function Listed({
+  query,
+  empty,
+  archive = false,
+  onClear,
+  children,
+}: {
+  query: UseInfiniteQueryResult<unknown>;
+  empty: boolean;
+  archive?: boolean;
+  onClear: () => void;
+  children: ReactNode;
+}) {
+  if (query.data === undefined) {
+    return query.error ? <ErrorState error={query.error} onRetry={() => query.refetch()} /> : <LoadingRows rows={12} />;
+  }
+  const nothing = archive ? (
+    <EmptyState icon={Archive} title="No archived run">
+      Runs leave the cluster some time after their end, and stay in the storage of their Deployment, if it has one.
+    </EmptyState>
+  ) : (
+    <EmptyState icon={ListFilter} title="No run matches">
+      <button type="button" className="btn" onClick={onClear}>
+        Clear the filters
+      </button>
+    </EmptyState>
+  );
+  return (
+    <>
+      {query.error && <StaleBanner error={query.error} since={query.dataUpdatedAt} />}
+      {empty ? nothing : children}
+    </>
   );
 }
 
@@ -84,47 +169,44 @@ function useCounts(filters: RunFilters, first: PhaseCounts | undefined): PhaseCo
   return query.data ?? first;
 }
 
-type Change = (change: Record<string, string | string[]>) => void;
+const NO_FILTERS = filtersOf(new URLSearchParams());
+const SOURCES = [
+  ["", "In the cluster"],
+  ["archive", "In the archive"],
+] as const;
+const SINCES = [
+  ["", "Any time"],
+  ["1h", "Last hour"],
+  ["24h", "Last 24 hours"],
+  ["7d", "Last 7 days"],
+] as const;
 
 function Toolbar({
   filters,
-  counts,
+  archive = false,
   onChange,
+  onClear,
+  children,
 }: {
   filters: RunFilters;
-  counts: PhaseCounts | undefined;
+  archive?: boolean;
   onChange: Change;
+  onClear: () => void;
+  children: ReactNode;
 }) {
-  const any =
-    filters.phase.length > 0 ||
-    filters.deployment ||
-    filters.tag ||
-    filters.since ||
-    filters.q ||
-    filters.flow ||
-    filters.queue;
+  const { namespace, ...others } = filters;
+  const any = Object.values(others).some((value) => value.length > 0);
   return (
     <div className={styles.toolbar} role="search" aria-label="Filters">
-      <TextFilter value={filters.q} onChange={(q) => onChange({ q })} />
-      <PhaseFilter chosen={filters.phase} counts={counts} onChange={(phase) => onChange({ phase })} />
-      <DeploymentFilters filters={filters} onChange={onChange} />
+      {children}
       <ChoiceFilter
-        label="Created"
-        value={filters.since}
-        options={[
-          ["", "Any time"],
-          ["1h", "Last hour"],
-          ["24h", "Last 24 hours"],
-          ["7d", "Last 7 days"],
-        ]}
-        onChange={(since) => onChange({ since })}
+        label="In the cluster"
+        value={archive ? "archive" : ""}
+        options={SOURCES}
+        onChange={(from) => onChange({ from })}
       />
       {any && (
-        <button
-          type="button"
-          className="btn ghost"
-          onClick={() => onChange({ phase: [], deployment: "", tag: "", since: "", q: "", flow: "", queue: "" })}
-        >
+        <button type="button" className="btn ghost" onClick={onClear}>
           <X size={14} aria-hidden /> Clear
         </button>
       )}
@@ -186,7 +268,15 @@ function PhaseFilter({
   );
 }
 
-function DeploymentFilters({ filters, onChange }: { filters: RunFilters; onChange: Change }) {
+function DeploymentFilters({
+  filters,
+  withoutTags = false,
+  onChange,
+}: {
+  filters: RunFilters;
+  withoutTags?: boolean;
+  onChange: Change;
+}) {
   const query = useQuery({
     queryKey: ["deployments", "names"],
     queryFn: ({ signal }) => api<DeploymentList>("/deployments", { signal }),
@@ -204,7 +294,7 @@ function DeploymentFilters({ filters, onChange }: { filters: RunFilters; onChang
         options={[["", "Any deployment"], ...names.map((name) => [name, name] as const)]}
         onChange={(deployment) => onChange({ deployment })}
       />
-      {tags.length > 0 && (
+      {!withoutTags && tags.length > 0 && (
         <ChoiceFilter
           label="Tag"
           value={filters.tag}

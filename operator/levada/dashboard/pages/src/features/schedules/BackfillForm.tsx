@@ -1,9 +1,10 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { useId, useRef, useState } from "react";
+import { useId, useState } from "react";
 import { api } from "@/api/client";
 import type { Created } from "@/api/types";
 import { Answer, Facts, Fault, plural, useAnswer } from "@/features/definitions/parts";
 import type { ScheduleRow, TickList } from "@/features/definitions/types";
+import { useOrderId } from "@/lib/order";
 
 type Order = {
   from: string;
@@ -22,7 +23,7 @@ function localText(moment: Date): string {
 
 /** Runs the ticks of a stretch of the past: shows which these are before it starts anything. */
 export function BackfillForm({ row, close }: { row: ScheduleRow; close: () => void }) {
-  const requestId = useRef(crypto.randomUUID());
+  const orderId = useOrderId();
   const [order, setOrder] = useState<Order>(() => ({
     from: localText(new Date(Date.now() - DAY_MS)),
     to: localText(new Date()),
@@ -30,10 +31,7 @@ export function BackfillForm({ row, close }: { row: ScheduleRow; close: () => vo
     reverse: false,
     reprocess: "None",
   }));
-  const change = (part: Partial<Order>) => {
-    requestId.current = crypto.randomUUID(); // another order
-    setOrder({ ...order, ...part });
-  };
+  const change = (part: Partial<Order>) => setOrder({ ...order, ...part });
   const client = useQueryClient();
   const [from, to] = [new Date(order.from), new Date(order.to)];
   const fault = windowFault(from, to, order.maxActive);
@@ -47,7 +45,7 @@ export function BackfillForm({ row, close }: { row: ScheduleRow; close: () => vo
           maxActive: Number(order.maxActive),
           reverse: order.reverse,
           reprocess: order.reprocess,
-          requestId: requestId.current,
+          requestId: orderId(order),
         },
       }),
     onSuccess: () => {
