@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from levada.archive.reader import Archive
 from levada.resources import access
 from support.fault_proxy import FaultProxy, running_proxy
 from support.stack import Stack, running_stack, wait_until
@@ -78,6 +79,7 @@ def _objects() -> list[dict]:
             "raw",
             {"type": "s3", "values": {"bucket": "raw"}, "secretRefs": {"key": {"name": "s3", "key": "k"}}},
         ),
+        _object("FlowRun", "sales-gone", run),
         _object("FlowRun", "sales-good", run),
         _object("FlowRun", "sales-bad", run | {"parameters": {"limit": -1}}),
     ]
@@ -114,6 +116,9 @@ def project(stack, kubectl) -> str:
 
     wanted = {"sales-good": "Completed", "sales-bad": "Failed"}
     wait_until(lambda: wanted.items() <= phases().items(), "one run completed and one failed", seconds=60)
+    archive = Archive.of(f"file://{stack.folder}/storage")
+    wait_until(lambda: "sales-gone" in {each.name for each in archive.list_runs(NAMESPACE)}, "a run is archived")
+    kubectl("-n", NAMESPACE, "delete", "fr", "sales-gone")
     return NAMESPACE
 
 
@@ -172,6 +177,18 @@ def token(project, kubectl) -> str:
 
 
 @pytest.fixture(scope="package")
+def narrow(kubectl, token, tmp_path_factory) -> Iterator[str]:
+    """A third dashboard, of somebody who has rights in the project's namespace only."""
+    folder = tmp_path_factory.mktemp("narrow")
+    config = json.loads(kubectl("config", "view", "--raw", "-o", "json"))
+    for user in config["users"]:
+        user["user"] = {"token": token}
+    (folder / "kubeconfig").write_text(json.dumps(config))
+    with serving(folder / "kubeconfig", folder / "log", "-n", NAMESPACE) as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
 def browser(pages) -> Iterator:
     from playwright.sync_api import sync_playwright
 
@@ -195,6 +212,12 @@ def page(browser, dashboard) -> Iterator:
 @pytest.fixture
 def guarded_page(browser, guarded) -> Iterator:
     with _tab(browser, guarded) as page:
+        yield page
+
+
+@pytest.fixture
+def narrow_page(browser, narrow) -> Iterator:
+    with _tab(browser, narrow) as page:
         yield page
 
 

@@ -17,6 +17,7 @@ AXE = REPO / "operator" / "levada" / "dashboard" / "pages" / "node_modules" / "a
 PAGES = {
     "overview": "/",
     "runs": "/runs",
+    "archive": "/runs?from=archive",
     "run": "/runs/browser/sales-bad",
     "deployments": "/deployments",
     "deployment": "/deployments/browser/sales",
@@ -56,6 +57,7 @@ def test_each_page_stands_without_an_error_in_both_themes_and_on_a_phone(page, n
     page.get_by_text("Live", exact=True).wait_for()
     assert barriers(page) == []
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    keep_picture(page, f"{name}-dark")
     page.set_viewport_size({"width": 390, "height": 800})
     # Wide tables scroll in themselves; the page does not.
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -70,7 +72,10 @@ def test_a_run_is_started_with_the_form_made_from_the_schema(page, kubectl):
     form.get_by_role("button", name="Run now").click()
     form.get_by_text("Must be at most 100.").wait_for()
     form.get_by_label("limit").fill("7")
+    form.get_by_text("Must be at most 100.").wait_for(state="detached")
     keep_picture(page, "form")
+    page.emulate_media(color_scheme="dark")
+    keep_picture(page, "form-dark")
     form.get_by_role("button", name="Run now").click()
     page.wait_for_url(re.compile(r"/runs/browser/"))
     name = page.url.rstrip("/").split("/")[-1].split("?")[0]
@@ -89,6 +94,18 @@ def test_a_schedule_is_paused_and_resumed(page, kubectl):
     wait_until(is_suspended, "the schedule is paused")
     nightly.get_by_role("button", name="Resume").click()
     wait_until(lambda: not is_suspended(), "the schedule goes on")
+
+
+def test_a_run_that_has_left_the_cluster_is_found_and_opened(page):
+    page.goto("/runs")
+    page.get_by_role("link", name="sales-bad", exact=True).wait_for()
+    assert page.get_by_role("link", name="sales-gone", exact=True).count() == 0
+    page.get_by_role("button", name="In the cluster").click()
+    page.get_by_role("menuitemradio", name="In the archive").click()
+    page.get_by_role("link", name="sales-gone", exact=True).click()
+    page.get_by_role("heading", level=1).get_by_text("Completed").wait_for()
+    page.get_by_role("tab", name="Logs").click()
+    page.get_by_text("counting 2026-01-31").wait_for()
 
 
 def test_a_secret_is_named_and_never_shown(page):

@@ -90,7 +90,11 @@ def test_a_failed_run_is_found_and_retried_without_a_mouse(page):
     page.get_by_role("button", name="Retry", exact=True).wait_for()
     tab_to(page, "Retry")
     page.keyboard.press("Enter")
-    page.get_by_role("dialog").get_by_text("Retry from the failed tasks?").wait_for()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("Retry from the failed tasks?").wait_for()
+    # The plan: what is reused and what runs again.
+    dialog.get_by_role("row", name="load \N{EN DASH} 1").wait_for()
+    dialog.get_by_role("row", name="check 1 \N{EN DASH}").wait_for()
     tab_to(page, "Retry")
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/runs/browser/sales-bad-."))
@@ -121,3 +125,30 @@ def test_an_api_server_that_goes_away_leaves_what_is_shown_and_comes_back_by_its
     live.wait_for(timeout=RECOVERY_MS)
     banner.wait_for(state="detached")
     assert run.is_visible()
+
+
+def test_who_signs_in_while_the_api_server_is_away_is_told_so_and_gets_in_when_it_is_back(guarded_page, proxy, token):
+    page = guarded_page
+    proxy.go_away()
+    try:
+        page.goto("/runs")
+        page.get_by_text("The API server does not answer", exact=True).wait_for()
+        sign_in(page, token)
+        page.get_by_text("the API server does not answer:").wait_for()
+    finally:
+        proxy.come_back()
+    page.get_by_role("link", name="sales-bad", exact=True).wait_for(timeout=RECOVERY_MS)
+    page.get_by_text("Live", exact=True).wait_for(timeout=RECOVERY_MS)
+
+
+def test_a_namespace_without_the_right_to_list_nodes_names_it_beside_the_agents_only(narrow_page):
+    page = narrow_page
+    page.goto("/agents")
+    page.get_by_role("alert").get_by_text("may not list nodes in all namespaces").wait_for()
+    page.get_by_text("not everything can be seen from here").wait_for()
+    page.get_by_role("cell", name="FlowRun", exact=True).wait_for()
+    health = page.request.get("/api/v1/health").json()
+    assert "RightMissing" not in {each["reason"] for each in health["problems"]}
+    page.goto("/")
+    page.get_by_role("link", name="See why sales-bad failed").wait_for()
+    page.get_by_text("Live", exact=True).wait_for()

@@ -1,3 +1,8 @@
+// First: what a page says of its own parts comes after them, and wins.
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/components.css";
+
 import { CSPProvider } from "@base-ui/react/csp-provider";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
@@ -8,9 +13,6 @@ import { client } from "./api/queries";
 import { router } from "./app/routes";
 import { SessionProvider } from "./app/session";
 import { Toasts } from "./components/toasts";
-import "./styles/tokens.css";
-import "./styles/base.css";
-import "./styles/components.css";
 
 const root = document.getElementById("root");
 if (!root) throw new Error("index.html has no #root");

@@ -21,7 +21,8 @@ export function SessionProvider({ children }: { children: ReactNode }) {
   const [refused, setRefused] = useState(false);
   const query = useQuery({
     ...sessionQuery,
-    refetchInterval: ({ state }) => (state.error || state.data?.apiServerAway ? 5000 : false),
+    refetchInterval: ({ state }) =>
+      state.error || !state.data?.authenticated || state.data.apiServerAway ? 5000 : false,
   });
   useEffect(
     () =>

@@ -41,6 +41,20 @@ export function SchemaForm(props: SchemaFormProps) {
   const whole: Field = { ...field, kind: "json" };
   const start = hasFields ? jsonOf(field, rawOf(field, initial)).value : initial;
 
+  const check = (next: { raw: Raw; json: string | undefined }) => {
+    const { value, faults } = next.json === undefined ? jsonOf(field, next.raw) : jsonOf(whole, next.json);
+    const all = faults.length > 0 || isRecord(value) ? faults : [{ path: [], message: "Must be a JSON object." }];
+    return { value, all };
+  };
+  // Who has been told of a fault sees it go with the keystroke that mends it.
+  const changeRaw = (next: Raw) => {
+    setRaw(next);
+    if (shown.length > 0) setShown(check({ raw: next, json }).all);
+  };
+  const changeJson = (next: string) => {
+    setJson(next);
+    if (shown.length > 0) setShown(check({ raw, json: next }).all);
+  };
   const switchOver = () => {
     if (json === undefined) {
       setJson(JSON.stringify(jsonOf(field, raw).value ?? {}, null, 2));
@@ -53,8 +67,7 @@ export function SchemaForm(props: SchemaFormProps) {
     setShown([]);
   };
   const submit = () => {
-    const { value, faults } = json === undefined ? jsonOf(field, raw) : jsonOf(whole, json);
-    const all = faults.length > 0 || isRecord(value) ? faults : [{ path: [], message: "Must be a JSON object." }];
+    const { value, all } = check({ raw, json });
     setShown(all);
     if (all.length > 0 || !isRecord(value)) return;
     props.onSubmit(value as { [name: string]: Json }, changesOf(start, value as Json));
@@ -70,9 +83,16 @@ export function SchemaForm(props: SchemaFormProps) {
       }}
     >
       {json === undefined && field.kind === "group" ? (
-        <Entries field={field} raw={isRecord(raw) ? raw : {}} path={[]} faults={faults} change={setRaw} />
+        <Entries field={field} raw={isRecord(raw) ? raw : {}} path={[]} faults={faults} change={changeRaw} />
       ) : (
-        <JsonEntry label="Parameters as JSON" raw={json ?? ""} path={[]} faults={faults} change={setJson} rows={12} />
+        <JsonEntry
+          label="Parameters as JSON"
+          raw={json ?? ""}
+          path={[]}
+          faults={faults}
+          change={changeJson}
+          rows={12}
+        />
       )}
       <div className="actions">
         {hasFields && (

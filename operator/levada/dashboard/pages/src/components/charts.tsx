@@ -94,7 +94,10 @@ export function Sparkline({
   );
 }
 
-/** The path of a line through its known values. A lone value between gaps is a dot. */
+/** Half of the dash that a lone value is, of a width of 100. */
+const DASH = 0.8;
+
+/** The path of a line through its known values. A lone value between gaps is a short dash. */
 export function pathOf(values: readonly (number | null)[], max: number, height: number): string {
   const step = values.length > 1 ? 100 / (values.length - 1) : 0;
   let path = "";
@@ -104,9 +107,11 @@ export function pathOf(values: readonly (number | null)[], max: number, height: 
       pen = false;
       return;
     }
-    const x = (index * step).toFixed(2);
+    const x = index * step;
     const y = (height - 3 - (Math.min(value, max) / max) * (height - 8)).toFixed(2);
-    path += pen ? `L${x} ${y}` : `M${x} ${y}h0.01`;
+    const lone = !pen && (values[index + 1] ?? null) === null;
+    const from = Math.min(100 - 2 * DASH, Math.max(0, x - DASH));
+    path += lone ? `M${from.toFixed(2)} ${y}h${2 * DASH}` : `${pen ? "L" : "M"}${x.toFixed(2)} ${y}`;
     pen = true;
   });
   return path;

@@ -3,6 +3,7 @@ import { AlertTriangle, CircleAlert, Info, type LucideIcon, RotateCw } from "luc
 import type { ReactNode } from "react";
 import { ApiError } from "@/api/client";
 import type { Tone } from "@/lib/phases";
+import { Words } from "./Words";
 
 /** Nothing to show: says why, and what would change that. */
 export function EmptyState({
@@ -37,8 +38,14 @@ export function ErrorState({ error, title, onRetry }: { error: unknown; title?: 
               ? "Not found"
               : "This could not be loaded")}
       </h3>
-      <p>{message}</p>
-      {fix && <p>{fix}</p>}
+      <p>
+        <Words of={message} />
+      </p>
+      {fix && (
+        <p>
+          <Words of={fix} />
+        </p>
+      )}
       {onRetry && (
         <button type="button" className="btn" onClick={onRetry}>
           <RotateCw size={14} aria-hidden /> Try again
@@ -59,8 +66,10 @@ export function Banner({ tone, title, children }: { tone: Tone; title: string; c
     <div className={`banner tone-${tone}`} role={tone === "red" ? "alert" : "status"}>
       <Icon size={16} aria-hidden />
       <div className="grow">
-        <strong>{title}</strong>
-        {children && <div>{children}</div>}
+        <strong>
+          <Words of={title} />
+        </strong>
+        {children && <div>{typeof children === "string" ? <Words of={children} /> : children}</div>}
       </div>
     </div>
   );
@@ -108,7 +117,7 @@ export function StaleBanner({ error, since }: { error: unknown; since: number })
   const { message, fix } = wordsOf(error);
   return (
     <Banner tone="orange" title={`This is from ${new Date(since).toLocaleTimeString()}: it could not be renewed`}>
-      {message} {fix}
+      {`${message} ${fix}`}
     </Banner>
   );
 }

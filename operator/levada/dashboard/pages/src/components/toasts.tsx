@@ -1,12 +1,13 @@
 import { CircleAlert, CircleCheck, X } from "lucide-react";
-import { type ReactNode, useSyncExternalStore } from "react";
+import { useSyncExternalStore } from "react";
 import { wordsOf } from "./states";
+import { Words } from "./Words";
 
 interface Toast {
   id: number;
   tone: "green" | "red";
   title: string;
-  body?: ReactNode;
+  body?: string;
 }
 
 let toasts: readonly Toast[] = [];
@@ -29,7 +30,7 @@ function dismiss(id: number): void {
 }
 
 /** Says that something was done. */
-export function toastDone(title: string, body?: ReactNode): void {
+export function toastDone(title: string, body?: string): void {
   add({ tone: "green", title, body }, 6000);
 }
 
@@ -53,8 +54,14 @@ export function Toasts() {
         <div key={toast.id} className={`toast tone-${toast.tone}`}>
           {toast.tone === "green" ? <CircleCheck size={16} aria-hidden /> : <CircleAlert size={16} aria-hidden />}
           <div className="grow">
-            <strong>{toast.title}</strong>
-            {toast.body && <div className="muted">{toast.body}</div>}
+            <strong>
+              <Words of={toast.title} />
+            </strong>
+            {toast.body && (
+              <div className="muted">
+                <Words of={toast.body} />
+              </div>
+            )}
           </div>
           <button type="button" className="btn ghost icon small" aria-label="Dismiss" onClick={() => dismiss(toast.id)}>
             <X size={13} aria-hidden />

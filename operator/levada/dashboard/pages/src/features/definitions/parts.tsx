@@ -4,6 +4,7 @@ import { Link } from "react-router";
 import { api, type Query } from "@/api/client";
 import type { Action, Condition, Done, RecentRun } from "@/api/types";
 import { Banner, QueryView, wordsOf } from "@/components/states";
+import { Words } from "@/components/Words";
 import { useNamespace } from "@/lib/namespace";
 import { phaseLabel, type Tone, toneOf } from "@/lib/phases";
 import { formatDuration, formatMoment } from "@/lib/time";
@@ -156,7 +157,7 @@ export function Fault({ error }: { error: Error }) {
   const { fix } = wordsOf(error);
   return (
     <p className="fault" role="alert">
-      {error.message} {fix}
+      <Words of={`${error.message} ${fix}`} />
     </p>
   );
 }

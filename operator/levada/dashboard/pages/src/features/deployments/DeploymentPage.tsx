@@ -160,7 +160,7 @@ function Runs({ runs }: { runs: readonly RecentRun[] }) {
               </td>
               <td>
                 <Pill tone={toneOf(run.phase)}>{phaseLabel(run.phase)}</Pill>{" "}
-                <span className="muted">{run.reason}</span>
+                {run.reason !== run.phase && <span className="muted">{run.reason}</span>}
               </td>
               <td>
                 <RelativeTime time={run.createdTime} />

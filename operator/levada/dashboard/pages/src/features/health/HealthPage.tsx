@@ -2,6 +2,7 @@ import { Link } from "react-router";
 import { Card, RelativeTime } from "@/components/basics";
 import { Page } from "@/components/Page";
 import { Banner, EmptyState } from "@/components/states";
+import { Words } from "@/components/Words";
 import { Answer, Facts, Pill, RunStrip, useAnswer } from "@/features/definitions/parts";
 import type { AgentList, AgentRow, Health } from "@/features/definitions/types";
 import type { Tone } from "@/lib/phases";
@@ -39,6 +40,7 @@ export default function HealthPage() {
           </>
         )}
       </Answer>
+      {health.data && <Watches of={health.data.watches} />}
     </Page>
   );
 }
@@ -57,7 +59,7 @@ function State({ health }: { health: Health }) {
           {problem.fix}
         </Banner>
       ))}
-      <div className="columns">
+      <div className="columns three">
         <Card flush title="Operator">
           <div className="body">
             <Facts
@@ -73,7 +75,12 @@ function State({ health }: { health: Health }) {
                 ["Lease", operator.lease],
                 ["Runs not looked at", operator.unseenRuns ?? 0],
                 ...(operator.message
-                  ? [["What this means", `${operator.message} ${operator.fix ?? ""}`] as const]
+                  ? [
+                      [
+                        "What this means",
+                        <Words key="words" of={`${operator.message}. ${operator.fix ?? ""}`} />,
+                      ] as const,
+                    ]
                   : []),
               ]}
             />
@@ -110,7 +117,6 @@ function State({ health }: { health: Health }) {
           </div>
         </Card>
       </div>
-      <Watches of={health.watches} />
     </>
   );
 }

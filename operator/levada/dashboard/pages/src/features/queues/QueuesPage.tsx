@@ -98,7 +98,7 @@ function Row({ row }: { row: QueueRow }) {
           </Link>
         ))}
       </td>
-      <td>
+      <td className="end">
         <span className="row">
           <Act
             name={row.paused ? "resume" : "pause"}

@@ -8,6 +8,7 @@ import { Duration, RelativeTime, StatePill } from "@/components/basics";
 import { JsonView } from "@/components/CodeView";
 import { Page } from "@/components/Page";
 import { Banner, EmptyState, LoadingRows, QueryView } from "@/components/states";
+import { Words } from "@/components/Words";
 import { deploymentPath, runPath } from "@/lib/namespace";
 import { isTerminal } from "@/lib/phases";
 import { formatPercent } from "@/lib/time";
@@ -118,7 +119,7 @@ function Why({ run }: { run: RunDetail }) {
           {diagnosis.resolution && (
             <p>
               <strong>What to do: </strong>
-              {diagnosis.resolution}
+              <Words of={diagnosis.resolution} />
             </p>
           )}
           {diagnosis.traceback && <pre className={styles.traceback}>{diagnosis.traceback}</pre>}

@@ -152,15 +152,13 @@ const Row = memo(function Row({ row, index, start, selected, onToggle }: RowProp
       </span>
       <span role="cell" className="row">
         {(row.tasksTotal ?? 0) > 0 && (
-          <>
-            <Meter
-              ratio={(row.tasksDone ?? 0) / (row.tasksTotal || 1)}
-              tone={row.tasksFailed ? "red" : isTerminal(row.phase) ? "green" : "blue"}
-              label={`Tasks of ${row.name}`}
-            />
-            <span className="muted">{row.progress}</span>
-          </>
+          <Meter
+            ratio={(row.tasksDone ?? 0) / (row.tasksTotal || 1)}
+            tone={row.tasksFailed ? "red" : isTerminal(row.phase) ? "green" : "blue"}
+            label={`Tasks of ${row.name}`}
+          />
         )}
+        <span className="muted">{row.progress}</span>
       </span>
       <span role="cell">
         <Duration seconds={row.durationSeconds} since={isTerminal(row.phase) ? null : row.startTime} />

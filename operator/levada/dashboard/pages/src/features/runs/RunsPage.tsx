@@ -88,7 +88,7 @@ function Archived({ filters, onChange, onClear }: View) {
   });
   const rows = useMemo(() => query.data?.pages.flatMap((page) => page.items) ?? [], [query.data]);
   const problems = [...new Set(query.data?.pages.flatMap((page) => page.problems ?? []))];
-  const count = `${rows.length.toLocaleString()}${query.hasNextPage ? " and more" : ""} archived runs`;
+  const count = `${rows.length.toLocaleString()} archived ${query.hasNextPage || rows.length !== 1 ? "runs" : "run"}${query.hasNextPage ? " and more" : ""}`;
   return (
     <Page title="Runs" fill actions={query.data && <span className="muted">{count}</span>}>
       <Toolbar

@@ -92,7 +92,14 @@ function Rule({ detail }: { detail: ScheduleDetail }) {
             ["Pod starts early by", detail.prestartSeconds ? formatDuration(detail.prestartSeconds) : "nothing"],
             ["Ran", row.started ?? 0],
             ["Skipped", skipped.length > 0 ? skipped.join(", ") : (row.skipped ?? 0)],
-            ["Parameters", <code key="parameters">{JSON.stringify(detail.parameters ?? {})}</code>],
+            [
+              "Parameters",
+              Object.keys(detail.parameters ?? {}).length > 0 ? (
+                <code key="parameters">{JSON.stringify(detail.parameters)}</code>
+              ) : (
+                "the Deployment's"
+              ),
+            ],
           ]}
         />
       </div>

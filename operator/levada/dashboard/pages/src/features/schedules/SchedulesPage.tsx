@@ -101,7 +101,7 @@ function Row({ row }: { row: ScheduleRow }) {
       </td>
       <td className="num">{row.started ?? 0}</td>
       <td className="num">{row.skipped ?? 0}</td>
-      <td>
+      <td className="end">
         <PauseOrResume row={row} />
       </td>
     </tr>
