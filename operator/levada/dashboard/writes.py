@@ -273,34 +273,31 @@ def _names(given: Any, base: str) -> list[str]:
     return [suffixed(base, "".join(secrets.choice(ALPHABET) for _ in range(SUFFIX_LENGTH))) for _ in range(5)]
 
 
+async def _switch(ask: Ask, kind: Kind, spec: Object, words: str) -> Done:
+    """Change the spec of a Deployment or Schedule that is known."""
+    called = kind.kind.lower()
+    return await _patch(ask, kind, {"spec": spec}, f"{called} {ask.name} {words}", uid=_uid(_known(ask, kind, called)))
+
+
 async def pause_deployment(ask: Ask) -> Done:
     """Start no new runs."""
-    obj = _known(ask, DEPLOYMENTS, "deployment")
-    words = f"deployment {ask.name} is paused; runs under way go on"
-    return await _patch(ask, DEPLOYMENTS, {"spec": {"paused": True}}, words, uid=_uid(obj))
+    return await _switch(ask, DEPLOYMENTS, {"paused": True}, "is paused; runs under way go on")
 
 
 async def resume_deployment(ask: Ask) -> Done:
     """Start runs again."""
-    obj = _known(ask, DEPLOYMENTS, "deployment")
-    return await _patch(
-        ask, DEPLOYMENTS, {"spec": {"paused": False}}, f"deployment {ask.name} starts runs again", uid=_uid(obj)
-    )
+    return await _switch(ask, DEPLOYMENTS, {"paused": False}, "starts runs again")
 
 
 async def pause_schedule(ask: Ask) -> Done:
     """Start no more runs by it."""
-    obj = _known(ask, SCHEDULES, "schedule")
-    words = f"schedule {ask.name} is paused; runs under way go on, and ticks that pass are recorded as skipped"
-    return await _patch(ask, SCHEDULES, {"spec": {"suspend": True}}, words, uid=_uid(obj))
+    words = "is paused; runs under way go on, and ticks that pass are recorded as skipped"
+    return await _switch(ask, SCHEDULES, {"suspend": True}, words)
 
 
 async def resume_schedule(ask: Ask) -> Done:
     """Start runs by it again."""
-    obj = _known(ask, SCHEDULES, "schedule")
-    return await _patch(
-        ask, SCHEDULES, {"spec": {"suspend": False}}, f"schedule {ask.name} starts runs again", uid=_uid(obj)
-    )
+    return await _switch(ask, SCHEDULES, {"suspend": False}, "starts runs again")
 
 
 async def backfill_schedule(ask: Ask) -> Created:

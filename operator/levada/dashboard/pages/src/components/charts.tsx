@@ -1,3 +1,4 @@
+import type { ReactNode } from "react";
 import type { Tone } from "@/lib/phases";
 
 export interface Bar {
@@ -5,10 +6,8 @@ export interface Bar {
   parts: readonly { value: number; tone: Tone }[];
 }
 
-/** Stacked bars over time. The words for those who do not see it are in each bar's title and in `label`. */
-export function Bars({ bars, label, height = 72 }: { bars: readonly Bar[]; label: string; height?: number }) {
-  const most = Math.max(1, ...bars.map((bar) => bar.parts.reduce((sum, part) => sum + part.value, 0)));
-  const step = 100 / Math.max(1, bars.length);
+/** A picture as wide as its place; 100 units are its width. */
+function Chart({ height, label, children }: { height: number; label: string; children: ReactNode }) {
   return (
     <svg
       width="100%"
@@ -18,6 +17,17 @@ export function Bars({ bars, label, height = 72 }: { bars: readonly Bar[]; label
       role="img"
       aria-label={label}
     >
+      {children}
+    </svg>
+  );
+}
+
+/** Stacked bars over time. The words for those who do not see it are in each bar's title and in `label`. */
+export function Bars({ bars, label, height = 72 }: { bars: readonly Bar[]; label: string; height?: number }) {
+  const most = Math.max(1, ...bars.map((bar) => bar.parts.reduce((sum, part) => sum + part.value, 0)));
+  const step = 100 / Math.max(1, bars.length);
+  return (
+    <Chart height={height} label={label}>
       {bars.map((bar, index) => {
         let top = height - 1;
         return (
@@ -49,7 +59,7 @@ export function Bars({ bars, label, height = 72 }: { bars: readonly Bar[]; label
           </g>
         );
       })}
-    </svg>
+    </Chart>
   );
 }
 
@@ -67,14 +77,7 @@ export function Sparkline({
 }) {
   const top = max ?? Math.max(1e-9, ...lines.flatMap((line) => line.values.map((value) => value ?? 0)));
   return (
-    <svg
-      width="100%"
-      height={height}
-      viewBox={`0 0 100 ${height}`}
-      preserveAspectRatio="none"
-      role="img"
-      aria-label={label}
-    >
+    <Chart height={height} label={label}>
       <line x1="0" x2="100" y1={height - 1} y2={height - 1} stroke="var(--border)" vectorEffect="non-scaling-stroke" />
       {lines.map((line) => (
         <path
@@ -90,7 +93,7 @@ export function Sparkline({
           vectorEffect="non-scaling-stroke"
         />
       ))}
-    </svg>
+    </Chart>
   );
 }
 

@@ -2,6 +2,7 @@ import type { UseQueryResult } from "@tanstack/react-query";
 import { AlertTriangle, CircleAlert, Info, type LucideIcon, RotateCw } from "lucide-react";
 import type { ReactNode } from "react";
 import { ApiError } from "@/api/client";
+import type { HealthProblem } from "@/api/types";
 import type { Tone } from "@/lib/phases";
 import { Words } from "./Words";
 
@@ -73,6 +74,19 @@ export function Banner({ tone, title, children }: { tone: Tone; title: string; c
       </div>
     </div>
   );
+}
+
+/** What is wrong with the installation, the worst first. */
+export function Problems({ of }: { of: readonly HealthProblem[] | undefined }) {
+  return (of ?? []).map((problem) => (
+    <Banner
+      key={problem.reason + problem.message}
+      tone={problem.severity === "warning" ? "orange" : "red"}
+      title={problem.message}
+    >
+      {problem.fix}
+    </Banner>
+  ));
 }
 
 /** A grey bar where text will be. */

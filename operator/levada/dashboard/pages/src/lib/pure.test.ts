@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { RunRow, TaskItem } from "@/api/types";
+import { pathOf } from "@/components/charts";
 import { axisTicks, lanes } from "./gantt";
 import { filtersOf, matches, sinceMoment } from "./runFilters";
 import { tableOf } from "./tables";
@@ -101,4 +102,16 @@ describe("tables", () => {
     ],
     ["text", undefined],
   ])("%j", (data, table) => expect(tableOf(data)).toEqual(table));
+});
+
+describe("a line over time", () => {
+  it("goes through its values, with gaps where there is none", () =>
+    expect(pathOf([0, 1, null, 1, 1], 1, 72)).toBe("M0.00 69.00L25.00 5.00M75.00 5.00L100.00 5.00"));
+  it.each([
+    ["in the middle", [null, 1, null], "M49.20 5.00h1.6"],
+    ["at the end", [null, null, 1], "M98.40 5.00h1.6"],
+    ["alone", [1], "M0.00 5.00h1.6"],
+  ])("shows a lone value %s as a dash inside of the picture", (_, values, path) =>
+    expect(pathOf(values, 1, 72)).toBe(path),
+  );
 });

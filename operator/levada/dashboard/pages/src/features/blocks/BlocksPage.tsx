@@ -1,8 +1,8 @@
+import type { BlockList } from "@/api/types";
 import { Card } from "@/components/basics";
 import { Page } from "@/components/Page";
 import { EmptyState } from "@/components/states";
 import { Answer, Conditions, Facts, useAnswer, useScope } from "@/features/definitions/parts";
-import type { BlockList } from "@/features/definitions/types";
 
 /** Saved settings. Of a secret only the name of the Secret that holds it is known here, so there is nothing to hide. */
 export default function BlocksPage() {

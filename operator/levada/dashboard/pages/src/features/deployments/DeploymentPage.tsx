@@ -3,12 +3,13 @@ import { Play } from "lucide-react";
 import { useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { ApiError, api } from "@/api/client";
-import type { Created, RecentRun } from "@/api/types";
+import type { Created, DeploymentDetail, RecentRun } from "@/api/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
 import { SchemaForm } from "@/components/SchemaForm";
 import type { Json } from "@/components/schema/schema";
+import { num, Table } from "@/components/Table";
 import {
   Act,
   Answer,
@@ -21,7 +22,6 @@ import {
   RunStrip,
   useAnswer,
 } from "@/features/definitions/parts";
-import type { DeploymentDetail } from "@/features/definitions/types";
 import { useOrderId } from "@/lib/order";
 import { phaseLabel, toneOf } from "@/lib/phases";
 import { formatDuration } from "@/lib/time";
@@ -140,37 +140,25 @@ function Settings({ detail }: { detail: DeploymentDetail }) {
 function Runs({ runs }: { runs: readonly RecentRun[] }) {
   if (runs.length === 0) return null;
   return (
-    <div className="table-scroll">
-      <table className="table">
-        <thead>
-          <tr>
-            <th>Run</th>
-            <th>Phase</th>
-            <th>Created</th>
-            <th className="num">Took</th>
-          </tr>
-        </thead>
-        <tbody>
-          {runs.map((run) => (
-            <tr key={run.name}>
-              <td>
-                <Link className="link" to={`/runs/${run.namespace}/${run.name}`}>
-                  {run.name}
-                </Link>
-              </td>
-              <td>
-                <Pill tone={toneOf(run.phase)}>{phaseLabel(run.phase)}</Pill>{" "}
-                {run.reason !== run.phase && <span className="muted">{run.reason}</span>}
-              </td>
-              <td>
-                <RelativeTime time={run.createdTime} />
-              </td>
-              <td className="num">{run.durationSeconds == null ? "–" : formatDuration(run.durationSeconds)}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table head={["Run", "Phase", "Created", num("Took")]}>
+      {runs.map((run) => (
+        <tr key={run.name}>
+          <td>
+            <Link className="link" to={`/runs/${run.namespace}/${run.name}`}>
+              {run.name}
+            </Link>
+          </td>
+          <td>
+            <Pill tone={toneOf(run.phase)}>{phaseLabel(run.phase)}</Pill>{" "}
+            {run.reason !== run.phase && <span className="muted">{run.reason}</span>}
+          </td>
+          <td>
+            <RelativeTime time={run.createdTime} />
+          </td>
+          <td className="num">{run.durationSeconds == null ? "–" : formatDuration(run.durationSeconds)}</td>
+        </tr>
+      ))}
+    </Table>
   );
 }
 

@@ -3,6 +3,7 @@ import type { DeploymentList, DeploymentRow } from "@/api/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Page } from "@/components/Page";
 import { EmptyState } from "@/components/states";
+import { num, Table } from "@/components/Table";
 import { Answer, Pill, plural, ReadyPill, RunStrip, useAnswer, useScope } from "@/features/definitions/parts";
 import { formatPercent } from "@/lib/time";
 
@@ -20,26 +21,11 @@ export default function DeploymentsPage() {
             </EmptyState>
           ) : (
             <Card flush title="Deployments" count={items.length}>
-              <div className="table-scroll">
-                <table className="table">
-                  <thead>
-                    <tr>
-                      <th>Deployment</th>
-                      <th>State</th>
-                      <th>Newest runs</th>
-                      <th className="num">Success</th>
-                      <th>Next tick</th>
-                      <th>Queue</th>
-                      <th>Tags</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {items.map((row) => (
-                      <Row key={`${row.namespace}/${row.name}`} row={row} />
-                    ))}
-                  </tbody>
-                </table>
-              </div>
+              <Table head={["Deployment", "State", "Newest runs", num("Success"), "Next tick", "Queue", "Tags"]}>
+                {items.map((row) => (
+                  <Row key={`${row.namespace}/${row.name}`} row={row} />
+                ))}
+              </Table>
             </Card>
           )
         }

@@ -1,10 +1,11 @@
 import { Link } from "react-router";
+import type { AgentList, AgentRow, Health } from "@/api/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Page } from "@/components/Page";
-import { Banner, EmptyState } from "@/components/states";
+import { Banner, EmptyState, Problems } from "@/components/states";
+import { num, Table } from "@/components/Table";
 import { Words } from "@/components/Words";
 import { Answer, Facts, Pill, RunStrip, useAnswer } from "@/features/definitions/parts";
-import type { AgentList, AgentRow, Health } from "@/features/definitions/types";
 import type { Tone } from "@/lib/phases";
 import { formatDuration } from "@/lib/time";
 
@@ -50,15 +51,7 @@ function State({ health }: { health: Health }) {
   return (
     <>
       {health.ok && <Verdict health={health} />}
-      {(health.problems ?? []).map((problem) => (
-        <Banner
-          key={problem.reason + problem.message}
-          tone={problem.severity === "warning" ? "orange" : "red"}
-          title={problem.message}
-        >
-          {problem.fix}
-        </Banner>
-      ))}
+      <Problems of={health.problems} />
       <div className="columns three">
         <Card flush title="Operator">
           <div className="body">
@@ -141,37 +134,25 @@ function Verdict({ health }: { health: Health }) {
 function Watches({ of }: { of: Health["watches"] }) {
   return (
     <Card flush title="Watches" count={of.length}>
-      <div className="table-scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th>Kind</th>
-              <th>State</th>
-              <th className="num">Objects</th>
-              <th className="num">Silent for</th>
-            </tr>
-          </thead>
-          <tbody>
-            {of.map((watch) => (
-              <tr key={watch.kind}>
-                <td>{watch.kind}</td>
-                <td>
-                  {watch.stale ? (
-                    <Pill tone="red">Stale</Pill>
-                  ) : watch.synced ? (
-                    <Pill tone="green">Current</Pill>
-                  ) : (
-                    <Pill tone="grey">Listing</Pill>
-                  )}{" "}
-                  <span className="muted">{watch.error}</span>
-                </td>
-                <td className="num">{watch.objects ?? 0}</td>
-                <td className="num">{formatDuration(watch.silenceSeconds)}</td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table head={["Kind", "State", num("Objects"), num("Silent for")]}>
+        {of.map((watch) => (
+          <tr key={watch.kind}>
+            <td>{watch.kind}</td>
+            <td>
+              {watch.stale ? (
+                <Pill tone="red">Stale</Pill>
+              ) : watch.synced ? (
+                <Pill tone="green">Current</Pill>
+              ) : (
+                <Pill tone="grey">Listing</Pill>
+              )}{" "}
+              <span className="muted">{watch.error}</span>
+            </td>
+            <td className="num">{watch.objects ?? 0}</td>
+            <td className="num">{formatDuration(watch.silenceSeconds)}</td>
+          </tr>
+        ))}
+      </Table>
     </Card>
   );
 }
@@ -179,59 +160,41 @@ function Watches({ of }: { of: Health["watches"] }) {
 function Agents({ items }: { items: readonly AgentRow[] }) {
   return (
     <Card flush title="Agents" count={items.length}>
-      <div className="table-scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th>Agent</th>
-              <th>State</th>
-              <th className="num">Runs</th>
-              <th>Running</th>
-              <th>Queues</th>
-              <th>CPU · memory</th>
-              <th>Limits by</th>
-              <th>Last heard of</th>
-            </tr>
-          </thead>
-          <tbody>
-            {items.map((row) => (
-              <tr key={row.name}>
-                <td>
-                  <strong>{row.name}</strong>
-                  <div className="muted">Levada {row.version || "?"}</div>
-                </td>
-                <td>
-                  <Pill tone={AGENT_TONES[row.state] ?? "grey"}>{row.state}</Pill>{" "}
-                  {row.cordoned && <Pill tone="orange">Cordoned</Pill>}
-                  <div className="muted">{[row.message, ...(row.troubles ?? [])].filter(Boolean).join(" · ")}</div>
-                </td>
-                <td className="num">
-                  {row.runningCount ?? 0} of {row.capacity ?? "?"}
-                </td>
-                <td>
-                  {row.running?.length ? <RunStrip runs={row.running} /> : <span className="muted">nothing</span>}
-                </td>
-                <td>
-                  {row.queues?.length
-                    ? row.queues.map((each) => (
-                        <Link key={each} className="link" to="/queues">
-                          {each}{" "}
-                        </Link>
-                      ))
-                    : "all"}
-                </td>
-                <td>
-                  {row.cpu || "–"} · {row.memory || "–"}
-                </td>
-                <td>{row.limits || "–"}</td>
-                <td>
-                  <RelativeTime time={row.heartbeatTime} />
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table head={["Agent", "State", num("Runs"), "Running", "Queues", "CPU · memory", "Limits by", "Last heard of"]}>
+        {items.map((row) => (
+          <tr key={row.name}>
+            <td>
+              <strong>{row.name}</strong>
+              <div className="muted">Levada {row.version || "?"}</div>
+            </td>
+            <td>
+              <Pill tone={AGENT_TONES[row.state] ?? "grey"}>{row.state}</Pill>{" "}
+              {row.cordoned && <Pill tone="orange">Cordoned</Pill>}
+              <div className="muted">{[row.message, ...(row.troubles ?? [])].filter(Boolean).join(" · ")}</div>
+            </td>
+            <td className="num">
+              {row.runningCount ?? 0} of {row.capacity ?? "?"}
+            </td>
+            <td>{row.running?.length ? <RunStrip runs={row.running} /> : <span className="muted">nothing</span>}</td>
+            <td>
+              {row.queues?.length
+                ? row.queues.map((each) => (
+                    <Link key={each} className="link" to="/queues">
+                      {each}{" "}
+                    </Link>
+                  ))
+                : "all"}
+            </td>
+            <td>
+              {row.cpu || "–"} · {row.memory || "–"}
+            </td>
+            <td>{row.limits || "–"}</td>
+            <td>
+              <RelativeTime time={row.heartbeatTime} />
+            </td>
+          </tr>
+        ))}
+      </Table>
     </Card>
   );
 }

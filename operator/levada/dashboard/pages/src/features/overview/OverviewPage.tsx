@@ -6,7 +6,8 @@ import type { FailureReason, Overview, RunRow, TickItem } from "@/api/types";
 import { Card, Duration, RelativeTime, StatePill } from "@/components/basics";
 import { Meter } from "@/components/charts";
 import { Page } from "@/components/Page";
-import { Banner, EmptyState, QueryView, Skeleton } from "@/components/states";
+import { EmptyState, Problems, QueryView, Skeleton } from "@/components/states";
+import { Table } from "@/components/Table";
 import { deploymentPath, runPath, useNamespace } from "@/lib/namespace";
 import { formatClock, formatPercent } from "@/lib/time";
 import styles from "./Overview.module.css";
@@ -42,15 +43,7 @@ function Content({ data }: { data: Overview }) {
   if (data.deployments === 0 && data.activeTotal === 0 && data.failuresTotal === 0) return <Nothing />;
   return (
     <div className="stack">
-      {(data.problems ?? []).map((problem) => (
-        <Banner
-          key={problem.reason + problem.message}
-          tone={problem.severity === "warning" ? "orange" : "red"}
-          title={problem.message}
-        >
-          {problem.fix}
-        </Banner>
-      ))}
+      <Problems of={data.problems} />
       <Numbers data={data} />
       <div className={styles.columns}>
         <Failures items={data.failures} total={data.failuresTotal} />
@@ -221,32 +214,20 @@ function Upcoming({ items, until }: { items: TickItem[]; until: string }) {
       {items.length === 0 ? (
         <EmptyState icon={CalendarClock} title="No Schedule has a tick in these hours" />
       ) : (
-        <div className="table-scroll">
-          <table className="table">
-            <thead>
-              <tr>
-                <th>Due</th>
-                <th>In</th>
-                <th>Schedule</th>
-                <th>Deployment</th>
-              </tr>
-            </thead>
-            <tbody>
-              {items.slice(0, 15).map((tick) => (
-                <tr key={`${tick.namespace}/${tick.schedule}/${tick.time}`}>
-                  <td>{formatClock(Date.parse(tick.time))}</td>
-                  <td className="muted">
-                    <RelativeTime time={tick.time} />
-                  </td>
-                  <td>{tick.schedule}</td>
-                  <td>
-                    <Link to={deploymentPath(tick.namespace, tick.deployment)}>{tick.deployment}</Link>
-                  </td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
+        <Table head={["Due", "In", "Schedule", "Deployment"]}>
+          {items.slice(0, 15).map((tick) => (
+            <tr key={`${tick.namespace}/${tick.schedule}/${tick.time}`}>
+              <td>{formatClock(Date.parse(tick.time))}</td>
+              <td className="muted">
+                <RelativeTime time={tick.time} />
+              </td>
+              <td>{tick.schedule}</td>
+              <td>
+                <Link to={deploymentPath(tick.namespace, tick.deployment)}>{tick.deployment}</Link>
+              </td>
+            </tr>
+          ))}
+        </Table>
       )}
     </Card>
   );

@@ -2,13 +2,13 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useId, useState } from "react";
 import { Link } from "react-router";
 import { api } from "@/api/client";
-import type { Done } from "@/api/types";
+import type { Done, LimitList, QueueList, QueueRow } from "@/api/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
 import { EmptyState } from "@/components/states";
+import { ACTIONS, num, Table } from "@/components/Table";
 import { Act, Answer, Conditions, Fault, Pill, useAnswer, useScope } from "@/features/definitions/parts";
-import type { LimitList, QueueList, QueueRow } from "@/features/definitions/types";
 
 /** Queues and limits: who may go, who waits, and for how long already. */
 export default function QueuesPage() {
@@ -26,30 +26,23 @@ export default function QueuesPage() {
             </EmptyState>
           ) : (
             <Card flush title="WorkQueues" count={items.length}>
-              <div className="table-scroll">
-                <table className="table">
-                  <thead>
-                    <tr>
-                      <th>Queue</th>
-                      <th>State</th>
-                      <th className="num">Running</th>
-                      <th className="num">Waiting</th>
-                      <th>Oldest waits since</th>
-                      <th className="num">Limit</th>
-                      <th className="num">Priority</th>
-                      <th>Deployments</th>
-                      <th>
-                        <span className="hidden-visually">Actions</span>
-                      </th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {items.map((row) => (
-                      <Row key={`${row.namespace}/${row.name}`} row={row} />
-                    ))}
-                  </tbody>
-                </table>
-              </div>
+              <Table
+                head={[
+                  "Queue",
+                  "State",
+                  num("Running"),
+                  num("Waiting"),
+                  "Oldest waits since",
+                  num("Limit"),
+                  num("Priority"),
+                  "Deployments",
+                  ACTIONS,
+                ]}
+              >
+                {items.map((row) => (
+                  <Row key={`${row.namespace}/${row.name}`} row={row} />
+                ))}
+              </Table>
             </Card>
           )
         }
@@ -177,38 +170,27 @@ function LimitForm({ row, path, close }: { row: QueueRow; path: string; close: (
 function Limits({ items }: { items: LimitList["items"] }) {
   return (
     <Card flush title="Concurrency limits" count={items.length}>
-      <div className="table-scroll">
-        <table className="table">
-          <thead>
-            <tr>
-              <th>Limit</th>
-              <th className="num">Slots</th>
-              <th>Held by</th>
-            </tr>
-          </thead>
-          <tbody>
-            {items.map((row) => (
-              <tr key={`${row.namespace}/${row.name}`}>
-                <td>
-                  <strong>{row.name}</strong>
-                  <div className="muted">
-                    {row.namespace} {row.description && `· ${row.description}`}
-                  </div>
-                </td>
-                <td className="num">{row.limit}</td>
-                <td>
-                  {(row.holders ?? []).map((holder) => (
-                    <Link key={holder.run} className="link" to={`/runs/${row.namespace}/${holder.run}`}>
-                      {holder.run} ({holder.slots}){" "}
-                    </Link>
-                  ))}
-                  {(row.holders ?? []).length === 0 && <span className="muted">nobody</span>}
-                </td>
-              </tr>
-            ))}
-          </tbody>
-        </table>
-      </div>
+      <Table head={["Limit", num("Slots"), "Held by"]}>
+        {items.map((row) => (
+          <tr key={`${row.namespace}/${row.name}`}>
+            <td>
+              <strong>{row.name}</strong>
+              <div className="muted">
+                {row.namespace} {row.description && `· ${row.description}`}
+              </div>
+            </td>
+            <td className="num">{row.limit}</td>
+            <td>
+              {(row.holders ?? []).map((holder) => (
+                <Link key={holder.run} className="link" to={`/runs/${row.namespace}/${holder.run}`}>
+                  {holder.run} ({holder.slots}){" "}
+                </Link>
+              ))}
+              {(row.holders ?? []).length === 0 && <span className="muted">nobody</span>}
+            </td>
+          </tr>
+        ))}
+      </Table>
     </Card>
   );
 }

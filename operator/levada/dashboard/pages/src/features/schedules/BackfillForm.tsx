@@ -1,9 +1,8 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useId, useState } from "react";
 import { api } from "@/api/client";
-import type { Created } from "@/api/types";
+import type { Created, ScheduleRow, TickList } from "@/api/types";
 import { Answer, Facts, Fault, plural, useAnswer } from "@/features/definitions/parts";
-import type { ScheduleRow, TickList } from "@/features/definitions/types";
 import { useOrderId } from "@/lib/order";
 
 type Order = {

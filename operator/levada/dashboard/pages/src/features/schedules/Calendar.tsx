@@ -1,10 +1,9 @@
 import { useState } from "react";
 import { Link } from "react-router";
-import type { TickItem } from "@/api/types";
+import type { TickItem, TickList } from "@/api/types";
 import { Card } from "@/components/basics";
 import { Banner } from "@/components/states";
 import { Answer, Pill, plural, useAnswer, useScope } from "@/features/definitions/parts";
-import type { TickList } from "@/features/definitions/types";
 import { type Day, dayKey, daysOf, fatesOf, firstDay } from "@/lib/calendar";
 import { phaseLabel, toneOf } from "@/lib/phases";
 import { formatClock, useNow } from "@/lib/time";

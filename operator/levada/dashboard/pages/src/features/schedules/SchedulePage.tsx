@@ -1,10 +1,11 @@
 import { useState } from "react";
 import { Link, useParams } from "react-router";
+import type { BackfillList, ScheduleDetail } from "@/api/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
+import { ACTIONS, num, Table } from "@/components/Table";
 import { Act, Answer, Conditions, Facts, Lead, Pill, useAnswer } from "@/features/definitions/parts";
-import type { BackfillList, ScheduleDetail } from "@/features/definitions/types";
 import type { Tone } from "@/lib/phases";
 import { formatDuration } from "@/lib/time";
 import { BackfillForm } from "./BackfillForm";
@@ -116,55 +117,39 @@ function Backfills({ namespace, schedule }: { namespace: string; schedule: strin
         if (own.length === 0) return null;
         return (
           <Card flush title="Backfills" count={own.length}>
-            <div className="table-scroll">
-              <table className="table">
-                <thead>
-                  <tr>
-                    <th>Backfill</th>
-                    <th>Phase</th>
-                    <th>Progress</th>
-                    <th className="num">Failed</th>
-                    <th>Window</th>
-                    <th>
-                      <span className="hidden-visually">Actions</span>
-                    </th>
-                  </tr>
-                </thead>
-                <tbody>
-                  {own.map((row) => (
-                    <tr key={row.name}>
-                      <td>{row.name}</td>
-                      <td>
-                        <Pill tone={PHASE_TONES[row.phase ?? ""] ?? "blue"}>{row.phase}</Pill>{" "}
-                        <span className="muted">{row.message}</span>
-                      </td>
-                      <td>{row.progress || "–"}</td>
-                      <td className="num">{row.failed ?? 0}</td>
-                      <td>
-                        {row.startTime ? new Date(row.startTime).toLocaleString() : "–"} –{" "}
-                        {row.endTime ? new Date(row.endTime).toLocaleString() : "–"}
-                      </td>
-                      <td>
-                        <span className="row">
-                          {["pause", "resume", "cancel"]
-                            .filter((name) => row.actions?.find((each) => each.name === name)?.allowed)
-                            .map((name) => (
-                              <Act
-                                key={name}
-                                name={name}
-                                label={name.charAt(0).toUpperCase() + name.slice(1)}
-                                path={`/backfills/${row.namespace}/${row.name}`}
-                                actions={row.actions}
-                                kind={name === "cancel" ? "danger" : undefined}
-                              />
-                            ))}
-                        </span>
-                      </td>
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
+            <Table head={["Backfill", "Phase", "Progress", num("Failed"), "Window", ACTIONS]}>
+              {own.map((row) => (
+                <tr key={row.name}>
+                  <td>{row.name}</td>
+                  <td>
+                    <Pill tone={PHASE_TONES[row.phase ?? ""] ?? "blue"}>{row.phase}</Pill>{" "}
+                    <span className="muted">{row.message}</span>
+                  </td>
+                  <td>{row.progress || "–"}</td>
+                  <td className="num">{row.failed ?? 0}</td>
+                  <td>
+                    {row.startTime ? new Date(row.startTime).toLocaleString() : "–"} –{" "}
+                    {row.endTime ? new Date(row.endTime).toLocaleString() : "–"}
+                  </td>
+                  <td>
+                    <span className="row">
+                      {["pause", "resume", "cancel"]
+                        .filter((name) => row.actions?.find((each) => each.name === name)?.allowed)
+                        .map((name) => (
+                          <Act
+                            key={name}
+                            name={name}
+                            label={name.charAt(0).toUpperCase() + name.slice(1)}
+                            path={`/backfills/${row.namespace}/${row.name}`}
+                            actions={row.actions}
+                            kind={name === "cancel" ? "danger" : undefined}
+                          />
+                        ))}
+                    </span>
+                  </td>
+                </tr>
+              ))}
+            </Table>
           </Card>
         );
       }}

@@ -1,9 +1,10 @@
 import { Link } from "react-router";
+import type { ScheduleList, ScheduleRow } from "@/api/types";
 import { Card, RelativeTime } from "@/components/basics";
 import { Page } from "@/components/Page";
 import { EmptyState } from "@/components/states";
+import { ACTIONS, num, Table } from "@/components/Table";
 import { Act, Answer, Pill, ReadyPill, useAnswer, useScope } from "@/features/definitions/parts";
-import type { ScheduleList, ScheduleRow } from "@/features/definitions/types";
 import { Calendar } from "./Calendar";
 
 /** Every Schedule, and the calendar of all of them. */
@@ -22,29 +23,13 @@ export default function SchedulesPage() {
           ) : (
             <>
               <Card flush title="Schedules" count={items.length}>
-                <div className="table-scroll">
-                  <table className="table">
-                    <thead>
-                      <tr>
-                        <th>Schedule</th>
-                        <th>Rule</th>
-                        <th>State</th>
-                        <th>Next tick</th>
-                        <th>Last run</th>
-                        <th className="num">Ran</th>
-                        <th className="num">Skipped</th>
-                        <th>
-                          <span className="hidden-visually">Actions</span>
-                        </th>
-                      </tr>
-                    </thead>
-                    <tbody>
-                      {items.map((row) => (
-                        <Row key={`${row.namespace}/${row.name}`} row={row} />
-                      ))}
-                    </tbody>
-                  </table>
-                </div>
+                <Table
+                  head={["Schedule", "Rule", "State", "Next tick", "Last run", num("Ran"), num("Skipped"), ACTIONS]}
+                >
+                  {items.map((row) => (
+                    <Row key={`${row.namespace}/${row.name}`} row={row} />
+                  ))}
+                </Table>
               </Card>
               <Calendar />
             </>
