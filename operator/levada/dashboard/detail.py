@@ -108,11 +108,14 @@ def diagnosis_of(status: Object) -> Diagnosis | None:
         )
     if status.get("phase") not in {RunPhase.FAILED, RunPhase.CRASHED, RunPhase.TIMED_OUT}:
         return None
+    message = status.get("message") or "The flow failed"
     failed = [row for row in (status.get("tasks") or {}).values() if row.get("state") in {"Failed", "Crashed"}]
-    words = f" Task {failed[0].get('name')} failed: {failed[0].get('message') or 'see its log'}." if failed else ""
+    why = next((row.get("message") or "see its log" for row in failed), "")
+    # Mostly the task's words are the flow's as well.
+    words = f" Task {failed[0].get('name')} failed{'' if why in message else f': {why}'}." if failed else ""
     return Diagnosis(
         category=status.get("reason") or str(status.get("phase")),
-        summary=f"{status.get('message') or 'The flow failed.'}{words}",
+        summary=f"{message.rstrip('.')}.{words}",
         resolution="The log shows where. Mend the code or the parameters, then retry: tasks with a stored result do not run again.",
         whose=whose or "Code",
     )

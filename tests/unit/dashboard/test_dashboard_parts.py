@@ -8,7 +8,7 @@ import pytest
 from levada.dashboard import openapi
 from levada.dashboard.app import handler_of, is_own_host
 from levada.dashboard.archives import Archives
-from levada.dashboard.detail import stage_times, task_items
+from levada.dashboard.detail import diagnosis_of, stage_times, task_items
 from levada.dashboard.health import operator_of
 from levada.dashboard.hub import Hub
 from levada.dashboard.listing import page_of
@@ -206,3 +206,17 @@ def test_an_archive_is_read_only_where_it_may_be():
 )  # fmt: skip
 def test_the_operator_is_known_by_its_lease(leases, unseen, state):
     assert operator_of(leases, unseen, NOW, namespace="levada-system").state == state
+
+
+@pytest.mark.parametrize(
+    ("message", "task", "summary"),
+    [
+        ("ValueError: too low", "ValueError: too low", "ValueError: too low. Task check failed."),
+        ("2 tasks failed", "ValueError: too low", "2 tasks failed. Task check failed: ValueError: too low."),
+        ("", None, "The flow failed. Task check failed: see its log."),
+    ],
+)
+def test_a_failed_flow_is_told_once(message, task, summary):
+    tasks = {"1": {"name": "check", "state": "Failed", "message": task}}
+    found = diagnosis_of({"phase": "Failed", "reason": "FlowFailed", "message": message, "tasks": tasks})
+    assert found.summary == summary

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { RunRow, TaskItem } from "@/api/types";
 import { pathOf } from "@/components/charts";
 import { axisTicks, lanes } from "./gantt";
+import { formatMemory } from "./quantity";
 import { filtersOf, matches, sinceMoment } from "./runFilters";
 import { tableOf } from "./tables";
 import { formatDuration, formatPercent, formatRelative } from "./time";
@@ -19,6 +20,18 @@ const ROW = {
   createdTime: "2026-11-25T11:30:00Z",
 } as RunRow;
 const filters = (text: string) => filtersOf(new URLSearchParams(text));
+
+describe("memory", () => {
+  it("is told in the unit that people think in", () => {
+    expect(["24450612Ki", "512Mi", "2G", "1073741824", "lots"].map(formatMemory)).toEqual([
+      "23.3 GiB",
+      "512 MiB",
+      "1.9 GiB",
+      "1.0 GiB",
+      "lots",
+    ]);
+  });
+});
 
 describe("time", () => {
   it.each([

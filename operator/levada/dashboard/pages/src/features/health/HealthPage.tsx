@@ -7,6 +7,7 @@ import { num, Table } from "@/components/Table";
 import { Words } from "@/components/Words";
 import { Answer, Facts, Pill, RunStrip, useAnswer } from "@/features/definitions/parts";
 import type { Tone } from "@/lib/phases";
+import { formatMemory } from "@/lib/quantity";
 import { formatDuration } from "@/lib/time";
 
 const OPERATOR_TONES: Record<string, Tone> = { Up: "green", Down: "red", Unknown: "grey" };
@@ -186,7 +187,7 @@ function Agents({ items }: { items: readonly AgentRow[] }) {
                 : "all"}
             </td>
             <td>
-              {row.cpu || "–"} · {row.memory || "–"}
+              {row.cpu || "–"} · {row.memory ? formatMemory(row.memory) : "–"}
             </td>
             <td>{row.limits || "–"}</td>
             <td>
