@@ -54,7 +54,7 @@ def operator_of(leases: Iterable[Object] | None, unseen: int, now: datetime, *, 
         words = (
             f"{unseen} runs have not been looked at for half a minute"
             if unseen
-            else "its Lease cannot be read, or there is none: an operator without --leader-elect has none"
+            else "its Lease cannot be read, or there is none: an operator without `--leader-elect` has none"
         )
         return OperatorHealth(state=state, unseen_runs=unseen, message=words, fix=_START)
     spec = newest.get("spec") or {}

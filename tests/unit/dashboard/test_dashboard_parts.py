@@ -19,6 +19,7 @@ from levada.dashboard.routes import ROUTES
 from levada.dashboard.settings import DashboardSettings
 from levada.dashboard.store import Key, Store
 from levada.dashboard.viewers import Scope
+from levada.decide.orders import TaskShare, shares_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EVERYWHERE = Scope(everywhere=True)
@@ -220,3 +221,17 @@ def test_a_failed_flow_is_told_once(message, task, summary):
     tasks = {"1": {"name": "check", "state": "Failed", "message": task}}
     found = diagnosis_of({"phase": "Failed", "reason": "FlowFailed", "message": message, "tasks": tasks})
     assert found.summary == summary
+
+
+def test_what_a_retry_does_is_told_task_by_task_in_the_order_of_their_start():
+    done, failed = {"state": "Completed", "persisted": True}, {"state": "Failed"}
+    rows = {
+        "b-0": {"name": "b", "startTime": "2026-03-01T12:00:02Z", **failed},
+        "a-1": {"name": "a", "startTime": "2026-03-01T12:00:01Z", **failed},
+        "a-0": {"name": "a", "startTime": "2026-03-01T12:00:00Z", **done},
+        "c-0": {"state": "Pending"},
+    }
+    told = shares_of(run("x", "Failed", tasks=rows), from_scratch=False)
+    assert told == [TaskShare("a", 1, 1), TaskShare("b", 0, 1), TaskShare("c-0", 0, 1)]
+    assert [each.reused for each in shares_of(run("x", "Failed", tasks=rows), from_scratch=True)] == [0, 0, 0]
+    assert shares_of(run("x", "Failed"), from_scratch=False) == []

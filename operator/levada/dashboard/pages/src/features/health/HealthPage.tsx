@@ -68,14 +68,6 @@ function State({ health }: { health: Health }) {
                 ["Last heard of", <RelativeTime key="moment" time={operator.renewedTime} />],
                 ["Lease", operator.lease],
                 ["Runs not looked at", operator.unseenRuns ?? 0],
-                ...(operator.message
-                  ? [
-                      [
-                        "What this means",
-                        <Words key="words" of={`${operator.message}. ${operator.fix ?? ""}`} />,
-                      ] as const,
-                    ]
-                  : []),
               ]}
             />
           </div>
@@ -119,14 +111,18 @@ function State({ health }: { health: Health }) {
 function Verdict({ health }: { health: Health }) {
   const { operator, watches } = health;
   const unknown = [
-    ...(operator.state === "Up" ? [] : [`The operator: ${operator.message || "nothing is known of it"}.`]),
+    ...(operator.state === "Up"
+      ? []
+      : [`The operator: ${operator.message || "nothing is known of it"}. ${operator.fix}`]),
     ...watches.filter((watch) => watch.error).map((watch) => `${watch.kind}s: ${watch.error}.`),
   ];
   if (unknown.length === 0) return <Banner tone="green" title="Everything works" />;
   return (
     <Banner tone="grey" title="Nothing is known to be wrong, but not everything can be seen from here">
       {unknown.map((each) => (
-        <div key={each}>{each}</div>
+        <div key={each}>
+          <Words of={each} />
+        </div>
       ))}
     </Banner>
   );

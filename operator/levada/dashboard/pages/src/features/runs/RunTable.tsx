@@ -9,6 +9,9 @@ import { isFailure, isTerminal } from "@/lib/phases";
 import styles from "./Runs.module.css";
 
 const ROW_PX = 44;
+const HEAD_PX = 34;
+/** On a low screen the page scrolls too, so that some rows are seen. */
+const LEAST_PX = 320;
 const AHEAD = 60;
 const NOTHING: ReadonlySet<string> = new Set();
 
@@ -60,7 +63,13 @@ export function RunTable({ rows, total, selected = NOTHING, onSelect, hasMore, o
   };
   const all = rows.length > 0 && selected.size >= rows.length;
   return (
-    <div className={`card ${styles.frame}`} role="table" aria-label="Runs" aria-rowcount={total + 1}>
+    <div
+      className={`card ${styles.frame}`}
+      style={{ minHeight: Math.min(LEAST_PX, HEAD_PX + rows.length * ROW_PX) }}
+      role="table"
+      aria-label="Runs"
+      aria-rowcount={total + 1}
+    >
       <div className={styles.scroll} ref={scroll} onKeyDown={key}>
         <div className={`${styles.row} ${styles.headRow}`} role="row" aria-rowindex={1}>
           <span role="columnheader">
