@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,10 +10,11 @@ from levada.dashboard import openapi
 from levada.dashboard.app import handler_of, is_own_host
 from levada.dashboard.archives import Archives
 from levada.dashboard.detail import diagnosis_of, stage_times, task_items
-from levada.dashboard.health import operator_of
+from levada.dashboard.health import _of_watches, operator_of, problem_of_agents
 from levada.dashboard.hub import Hub
 from levada.dashboard.listing import page_of
 from levada.dashboard.loglines import LineReader, fits
+from levada.dashboard.models import WatchHealth
 from levada.dashboard.models.queries import LogQuery, RunQuery
 from levada.dashboard.problems import Problem
 from levada.dashboard.routes import ROUTES
@@ -235,3 +237,18 @@ def test_what_a_retry_does_is_told_task_by_task_in_the_order_of_their_start():
     assert told == [TaskShare("a", 1, 1), TaskShare("b", 0, 1), TaskShare("c-0", 0, 1)]
     assert [each.reused for each in shares_of(run("x", "Failed", tasks=rows), from_scratch=True)] == [0, 0, 0]
     assert shares_of(run("x", "Failed"), from_scratch=False) == []
+
+
+def watch(kind, error=""):
+    return WatchHealth(kind=kind, synced=not error, stale=bool(error), silence_seconds=1.0, objects=0, error=error)
+
+
+def test_a_missing_right_to_list_nodes_is_told_where_the_agents_would_be_and_is_no_problem_of_everything():
+    watches = [watch("FlowRun"), watch("Agent", "nodes is forbidden")]
+    server = SimpleNamespace(feeds=SimpleNamespace(watches=lambda: watches))
+    assert _of_watches(watches, reachable=True) == []
+    assert problem_of_agents(server).reason == "RightMissing"
+    assert "nodes is forbidden" in problem_of_agents(server).message
+    watches[:] = [watch("FlowRun", "flowruns is forbidden"), watch("Agent")]
+    assert [each.reason for each in _of_watches(watches, reachable=True)] == ["RightMissing"]
+    assert problem_of_agents(server) is None

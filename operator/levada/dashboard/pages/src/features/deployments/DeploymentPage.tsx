@@ -3,7 +3,8 @@ import { Play } from "lucide-react";
 import { useState } from "react";
 import { Link, useNavigate, useParams } from "react-router";
 import { ApiError, api } from "@/api/client";
-import type { Created, DeploymentDetail, RecentRun } from "@/api/types";
+import type { Created, DeploymentDetail, DeploymentRow, RecentRun } from "@/api/types";
+import { ActionButton } from "@/components/ActionButton";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
@@ -41,7 +42,6 @@ export default function DeploymentPage() {
 function Detail({ detail, path }: { detail: DeploymentDetail; path: string }) {
   const [asking, setAsking] = useState(false);
   const row = detail.deployment;
-  const run = detail.actions?.find((each) => each.name === "run");
   return (
     <>
       <Lead
@@ -62,18 +62,12 @@ function Detail({ detail, path }: { detail: DeploymentDetail; path: string }) {
           path={path}
           actions={detail.actions}
         />
-        <button
-          type="button"
-          className="btn primary"
-          aria-disabled={!run?.allowed}
-          title={run?.allowed ? undefined : run?.reason}
-          onClick={() => run?.allowed && setAsking(true)}
-        >
+        <ActionButton actions={detail.actions} name="run" kind="primary" onClick={() => setAsking(true)}>
           <Play size={14} aria-hidden /> Run now
-        </button>
+        </ActionButton>
       </Lead>
       <Conditions of={detail.conditions} />
-      <Card flush title="Newest runs" count={detail.recent?.length}>
+      <Card flush title="Newest runs" count={detail.recent?.length} actions={<More row={row} />}>
         <div className="body">
           <RunStrip runs={[...(detail.recent ?? [])].reverse()} />
         </div>
@@ -96,6 +90,21 @@ function Detail({ detail, path }: { detail: DeploymentDetail; path: string }) {
       <Dialog wide open={asking} title={`Run ${row.name}`} onOpenChange={setAsking}>
         <RunForm detail={detail} path={path} close={() => setAsking(false)} />
       </Dialog>
+    </>
+  );
+}
+
+/** Where the runs are that are not shown here. */
+function More({ row }: { row: DeploymentRow }) {
+  const all = `/runs?namespace=${encodeURIComponent(row.namespace)}&deployment=${encodeURIComponent(row.name)}`;
+  return (
+    <>
+      <Link className="link" to={all}>
+        All
+      </Link>
+      <Link className="link" to={`${all}&from=archive`}>
+        In the archive
+      </Link>
     </>
   );
 }

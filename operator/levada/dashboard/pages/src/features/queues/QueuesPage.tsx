@@ -3,6 +3,7 @@ import { useId, useState } from "react";
 import { Link } from "react-router";
 import { api } from "@/api/client";
 import type { Done, LimitList, QueueList, QueueRow } from "@/api/types";
+import { ActionButton } from "@/components/ActionButton";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
@@ -56,7 +57,6 @@ function Row({ row }: { row: QueueRow }) {
   const [asking, setAsking] = useState(false);
   const path = `/queues/${row.namespace}/${row.name}`;
   const runs = (phases: string) => `/runs?namespace=${row.namespace}&queue=${row.name}&phase=${phases}`;
-  const limit = row.actions?.find((each) => each.name === "limit");
   return (
     <tr>
       <td>
@@ -99,15 +99,9 @@ function Row({ row }: { row: QueueRow }) {
             path={path}
             actions={row.actions}
           />
-          <button
-            type="button"
-            className="btn small"
-            aria-disabled={!limit?.allowed}
-            title={limit?.allowed ? undefined : limit?.reason}
-            onClick={() => limit?.allowed && setAsking(true)}
-          >
+          <ActionButton actions={row.actions} name="limit" kind="small" onClick={() => setAsking(true)}>
             Limit…
-          </button>
+          </ActionButton>
         </span>
         <Dialog wide open={asking} title={`Limit of ${row.name}`} onOpenChange={setAsking}>
           <LimitForm row={row} path={path} close={() => setAsking(false)} />

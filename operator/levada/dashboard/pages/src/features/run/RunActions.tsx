@@ -2,7 +2,8 @@ import { Ban, Ellipsis, RotateCcw, Trash2 } from "lucide-react";
 import { useState } from "react";
 import { useNavigate } from "react-router";
 import { api } from "@/api/client";
-import type { Action, Created, Done, RunDetail } from "@/api/types";
+import type { Created, Done, RunDetail } from "@/api/types";
+import { ActionButton } from "@/components/ActionButton";
 import { ConfirmDialog } from "@/components/dialogs";
 import { Menu, MenuItem } from "@/components/Menu";
 import { toastDone } from "@/components/toasts";
@@ -35,15 +36,15 @@ export function RunActions({ run }: { run: RunDetail }) {
   return (
     <>
       {over ? (
-        <ActionButton action={may("retry")} onClick={() => setAsking("retry")}>
+        <ActionButton actions={run.actions} name="retry" onClick={() => setAsking("retry")}>
           <RotateCcw size={14} aria-hidden /> Retry
         </ActionButton>
       ) : (
-        <ActionButton action={may("cancel")} onClick={() => setAsking("cancel")}>
+        <ActionButton actions={run.actions} name="cancel" onClick={() => setAsking("cancel")}>
           <Ban size={14} aria-hidden /> Cancel
         </ActionButton>
       )}
-      <ActionButton action={may("rerun")} onClick={() => setAsking("rerun")}>
+      <ActionButton actions={run.actions} name="rerun" onClick={() => setAsking("rerun")}>
         Rerun with…
       </ActionButton>
       <Menu
@@ -93,28 +94,5 @@ export function RunActions({ run }: { run: RunDetail }) {
         <RerunDialog open={asking === "rerun"} onOpenChange={close} run={run} onCreated={opened} />
       </WhenOpened>
     </>
-  );
-}
-
-function ActionButton({
-  action,
-  onClick,
-  children,
-}: {
-  action: Action | undefined;
-  onClick: () => void;
-  children: React.ReactNode;
-}) {
-  const allowed = action?.allowed ?? false;
-  return (
-    <button
-      type="button"
-      className="btn"
-      aria-disabled={!allowed}
-      title={allowed ? undefined : action?.reason || "Not now"}
-      onClick={() => allowed && onClick()}
-    >
-      {children}
-    </button>
   );
 }

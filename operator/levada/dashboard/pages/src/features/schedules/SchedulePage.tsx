@@ -1,6 +1,7 @@
 import { useState } from "react";
 import { Link, useParams } from "react-router";
 import type { BackfillList, ScheduleDetail } from "@/api/types";
+import { ActionButton } from "@/components/ActionButton";
 import { Card, RelativeTime } from "@/components/basics";
 import { Dialog } from "@/components/Dialog";
 import { Page } from "@/components/Page";
@@ -26,7 +27,6 @@ export default function SchedulePage() {
 function Detail({ detail }: { detail: ScheduleDetail }) {
   const [asking, setAsking] = useState(false);
   const row = detail.schedule;
-  const backfill = row.actions?.find((each) => each.name === "backfill");
   return (
     <>
       <Lead
@@ -41,15 +41,9 @@ function Detail({ detail }: { detail: ScheduleDetail }) {
       >
         <ScheduleState row={row} />
         <PauseOrResume row={row} />
-        <button
-          type="button"
-          className="btn"
-          aria-disabled={!backfill?.allowed}
-          title={backfill?.allowed ? undefined : backfill?.reason}
-          onClick={() => backfill?.allowed && setAsking(true)}
-        >
+        <ActionButton actions={row.actions} name="backfill" onClick={() => setAsking(true)}>
           Backfill…
-        </button>
+        </ActionButton>
       </Lead>
       <Conditions of={detail.conditions} />
       <div className="columns">
