@@ -79,6 +79,8 @@ def _objects() -> list[dict]:
             "raw",
             {"type": "s3", "values": {"bucket": "raw"}, "secretRefs": {"key": {"name": "s3", "key": "k"}}},
         ),
+        _object("Schedule", "often", {"deploymentRef": {"name": "sales"}, "cron": "30 */6 * * *"}),
+        *(_object("FlowRun", f"sales-0{day}", run | {"parameters": {"day": f"2026-02-0{day}"}}) for day in range(1, 5)),
         _object("FlowRun", "sales-gone", run),
         _object("FlowRun", "sales-good", run),
         _object("FlowRun", "sales-bad", run | {"parameters": {"limit": -1}}),
@@ -116,6 +118,7 @@ def project(stack, kubectl) -> str:
 
     wanted = {"sales-good": "Completed", "sales-bad": "Failed"}
     wait_until(lambda: wanted.items() <= phases().items(), "one run completed and one failed", seconds=60)
+    wait_until(lambda: {*phases().values()} == {"Completed", "Failed"}, "all runs have ended", seconds=60)
     archive = Archive.of(f"file://{stack.folder}/storage")
     wait_until(lambda: "sales-gone" in {each.name for each in archive.list_runs(NAMESPACE)}, "a run is archived")
     kubectl("-n", NAMESPACE, "delete", "fr", "sales-gone")

@@ -91,7 +91,7 @@ export function ReadyPill({ ready, reason, message }: { ready?: string; reason?:
 
 /** The newest runs as bars: height is the duration, colour the phase; each is a link that says both. */
 export function RunStrip({ runs }: { runs: readonly RecentRun[] }) {
-  const longest = Math.max(1, ...runs.map((run) => run.durationSeconds ?? 0));
+  const longest = Math.max(0.001, ...runs.map((run) => run.durationSeconds ?? 0));
   if (runs.length === 0) return <span className="muted">no runs yet</span>;
   return (
     <span className="run-strip">
