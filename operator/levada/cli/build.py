@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from levada.cli import options as opts
 from levada.cli.connection import run
 from levada.cli.failures import prefect_hint
-from levada.cli.options import ParametersOption, Target, on_cluster
+from levada.cli.options import Target, on_cluster
 from levada.cli.output import error, usage_error
 
 if TYPE_CHECKING:
@@ -19,29 +20,23 @@ if TYPE_CHECKING:
     from levada.flows import Flow
     from levada.kube import Client
 
-Texts = list[str] | None
-
 
 def build(
-    entrypoint: Annotated[str, typer.Argument(metavar="PATH.py:FLOW", help="File and function of the flow.")],
+    entrypoint: opts.EntrypointArgument,
     *,
     name: Annotated[str, typer.Option("--name", "-n", help="Name of the deployment.")],
     queue: Annotated[str, typer.Option("--work-queue", "-q", help="WorkQueue of its runs.")] = "default",
-    cron: Annotated[Texts, typer.Option("--cron", help="A cron expression of five fields. Repeatable.")] = None,
-    interval: Annotated[list[int] | None, typer.Option("--interval", help="Seconds from run to run.")] = None,
-    rrule: Annotated[Texts, typer.Option("--rrule", help="A recurrence rule of RFC 5545.")] = None,
-    timezone: Annotated[
-        str | None, typer.Option("--timezone", help="Time zone of the schedules; UTC if absent.")
-    ] = None,
+    cron: opts.CronOption = None,
+    interval: opts.IntervalOption = None,
+    rrule: opts.RRuleOption = None,
+    timezone: opts.TimezoneOption = None,
     anchor: Annotated[str | None, typer.Option("--anchor-date", help="With --interval: a time of a run.")] = None,
-    tag: Annotated[Texts, typer.Option("--tag", "-t", help="A word to find the deployment by. Repeatable.")] = None,
-    parameter: ParametersOption = None,
+    tag: opts.TagOption = None,
+    parameter: opts.ParametersOption = None,
     parameters: Annotated[str | None, typer.Option("--params", help="Parameters as a JSON object.")] = None,
-    image: Annotated[str | None, typer.Option("--image", help="Container image of the runs.")] = None,
-    path: Annotated[str | None, typer.Option("--path", help="Folder of the image that holds the code already.")] = None,
-    env: Annotated[
-        Texts, typer.Option("--env", metavar="NAME=VALUE", help="A variable of the runs. Repeatable.")
-    ] = None,
+    image: opts.ImageOption = None,
+    path: opts.PathOption = None,
+    env: opts.EnvOption = None,
     storage: Annotated[
         str | None, typer.Option("--storage-block", "-s", metavar="TYPE/NAME", help="Block to upload the code to.")
     ] = None,
@@ -49,13 +44,13 @@ def build(
     description: Annotated[
         str | None, typer.Option("--description", help="What it does; the docstring if absent.")
     ] = None,
-    paused: Annotated[bool, typer.Option("--paused", help="Start no runs for now.")] = False,
+    paused: opts.PausedOption = False,
     namespace: Annotated[str | None, typer.Option("--namespace", help="Namespace to write into the file.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write, - for stdout; FLOW-deployment.yaml if absent.")
     ] = None,
     apply_now: Annotated[bool, typer.Option("--apply", "-a", help="Apply it to the cluster at once.")] = False,
-    prefect: Annotated[bool, typer.Option("--prefect", help="Let imports of prefect mean Levada.")] = False,
+    prefect: opts.PrefectOption = False,
 ) -> None:
     """Write the YAML of a deployment of a flow: what `levada deployment apply` and `kubectl apply` take."""
     from levada._loading import CodeError

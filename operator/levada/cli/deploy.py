@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from levada.cli import options as opts
 from levada.cli.app import new_app
 from levada.cli.build import check_schedules, pairs_of, parameters_of
 from levada.cli.connection import run
 from levada.cli.failures import prefect_hint
-from levada.cli.options import ParametersOption, Target, in_namespace
+from levada.cli.options import Target, Texts, in_namespace
 from levada.cli.output import error
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from levada.kube import Client
 
 app = new_app()
-Texts = list[str] | None
 
 
 class Source(StrEnum):
@@ -32,7 +32,7 @@ class Source(StrEnum):
 @app.command()
 @in_namespace
 def deploy(
-    entrypoint: Annotated[str, typer.Argument(metavar="PATH.py:FLOW", help="File and function of the flow.")],
+    entrypoint: opts.EntrypointArgument,
     *,
     name: Annotated[
         str | None,
@@ -62,22 +62,18 @@ def deploy(
     requirements: Annotated[
         Path | None, typer.Option("--requirements", metavar="FILE", help="A file that lists such packages.")
     ] = None,
-    cron: Annotated[Texts, typer.Option("--cron", help="A cron expression of five fields. Repeatable.")] = None,
-    interval: Annotated[list[int] | None, typer.Option("--interval", help="Seconds from run to run.")] = None,
-    rrule: Annotated[Texts, typer.Option("--rrule", help="A recurrence rule of RFC 5545.")] = None,
-    timezone: Annotated[
-        str | None, typer.Option("--timezone", help="Time zone of the schedules; UTC if absent.")
-    ] = None,
-    parameter: ParametersOption = None,
-    image: Annotated[str | None, typer.Option("--image", help="Container image of the runs.")] = None,
-    path: Annotated[str | None, typer.Option("--path", help="Folder of the image that holds the code already.")] = None,
-    env: Annotated[
-        Texts, typer.Option("--env", metavar="NAME=VALUE", help="A variable of the runs. Repeatable.")
-    ] = None,
+    cron: opts.CronOption = None,
+    interval: opts.IntervalOption = None,
+    rrule: opts.RRuleOption = None,
+    timezone: opts.TimezoneOption = None,
+    parameter: opts.ParametersOption = None,
+    image: opts.ImageOption = None,
+    path: opts.PathOption = None,
+    env: opts.EnvOption = None,
     queue: Annotated[str | None, typer.Option("--work-queue", "-q", help="WorkQueue of its runs.")] = None,
-    tag: Annotated[Texts, typer.Option("--tag", "-t", help="A word to find the deployment by. Repeatable.")] = None,
-    paused: Annotated[bool, typer.Option("--paused", help="Start no runs for now.")] = False,
-    prefect: Annotated[bool, typer.Option("--prefect", help="Let imports of prefect mean Levada.")] = False,
+    tag: opts.TagOption = None,
+    paused: opts.PausedOption = False,
+    prefect: opts.PrefectOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the YAML; upload and apply nothing.")] = False,
     target: Target,
 ) -> None:

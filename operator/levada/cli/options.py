@@ -71,6 +71,20 @@ FollowRunOption = Annotated[
     bool, typer.Option("--watch", "-w", help="Follow the run until it ends; exit code 0 only if it completes.")
 ]
 
+Texts = list[str] | None
+# What `deploy` and `deployment build` make a deployment of.
+EntrypointArgument = Annotated[str, typer.Argument(metavar="PATH.py:FLOW", help="File and function of the flow.")]
+CronOption = Annotated[Texts, typer.Option("--cron", help="A cron expression of five fields. Repeatable.")]
+IntervalOption = Annotated[list[int] | None, typer.Option("--interval", help="Seconds from run to run.")]
+RRuleOption = Annotated[Texts, typer.Option("--rrule", help="A recurrence rule of RFC 5545.")]
+TimezoneOption = Annotated[str | None, typer.Option("--timezone", help="Time zone of the schedules; UTC if absent.")]
+TagOption = Annotated[Texts, typer.Option("--tag", "-t", help="A word to find the deployment by. Repeatable.")]
+ImageOption = Annotated[str | None, typer.Option("--image", help="Container image of the runs.")]
+PathOption = Annotated[str | None, typer.Option("--path", help="Folder of the image that holds the code already.")]
+EnvOption = Annotated[Texts, typer.Option("--env", metavar="NAME=VALUE", help="A variable of the runs. Repeatable.")]
+PausedOption = Annotated[bool, typer.Option("--paused", help="Start no runs for now.")]
+PrefectOption = Annotated[bool, typer.Option("--prefect", help="Let imports of prefect mean Levada.")]
+
 Command = Callable[..., None]
 
 

@@ -1,7 +1,7 @@
 """`levada runs retry`, `suspend` and `resume`: do a run again from what it has stored, stop it for a while, let it go on."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -168,20 +168,12 @@ def suspend(
     target: Target,
 ) -> None:
     """Stop flow runs for a while: their pods end, their slots are free, and nothing of what is stored is lost."""
-
-    async def work(client: "Client", here: str) -> int:
-        refused = 0
-        for name in names:
-            found = await find(client, FLOW_RUNS, name, here, called="flow run")
-            if _is_over(found):
-                refused += 1
-                continue
-            await client.patch(FLOW_RUNS, name, {"spec": {"suspend": True}}, here, field_manager=FIELD_MANAGER_CLI)
-            typer.echo(f"flow run {name} is asked to stop; `levada runs resume {name}` lets it go on")
-        return refused
-
-    if run(work, target):
-        raise typer.Exit(1)
+    _patch_each(
+        names,
+        target,
+        lambda _found: {"spec": {"suspend": True}},
+        lambda name: f"flow run {name} is asked to stop; `levada runs resume {name}` lets it go on",
+    )
 
 
 @in_namespace
@@ -195,20 +187,38 @@ def resume(
 ) -> None:
     """Let flow runs go on that were suspended, or whose flow waits for a person (pause_flow_run)."""
 
+    def patch_of(found: Run) -> dict[str, Any] | None:
+        patch = resumption(found, value, now())
+        if patch is None:
+            name = found["metadata"]["name"]
+            error(f"flow run {name!r} is neither suspended nor waiting for a person: there is nothing to resume")
+        return patch
+
+    _patch_each(names, target, patch_of, lambda name: f"flow run {name} goes on")
+
+
+def _patch_each(
+    names: list[str],
+    target: Target,
+    patch_of: Callable[[Run], dict[str, Any] | None],
+    done: Callable[[str], str],
+) -> None:
+    """Change runs that have not ended, one after the other, and say so. No patch: it has been said why there is none.
+
+    Raises:
+        typer.Exit: one of them has ended, or has no patch; the others are changed.
+    """
+
     async def work(client: "Client", here: str) -> int:
         refused = 0
         for name in names:
             found = await find(client, FLOW_RUNS, name, here, called="flow run")
-            if _is_over(found):
-                refused += 1
-                continue
-            patch = resumption(found, value, now())
+            patch = None if _is_over(found) else patch_of(found)
             if patch is None:
-                error(f"flow run {name!r} is neither suspended nor waiting for a person: there is nothing to resume")
                 refused += 1
                 continue
             await client.patch(FLOW_RUNS, name, patch, here, field_manager=FIELD_MANAGER_CLI)
-            typer.echo(f"flow run {name} goes on")
+            typer.echo(done(name))
         return refused
 
     if run(work, target):
