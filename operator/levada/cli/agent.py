@@ -225,8 +225,7 @@ def remove(
 
     folder = settings.state_folder(name)
     if not folder.exists():
-        typer.echo(f"there is nothing of an agent {name} on this machine ({folder})", err=True)
-        return
+        raise error(f"there is nothing of an agent {name} on this machine ({folder})", code=ExitCode.NOT_FOUND)
     try:
         ended = asyncio.run(removal.remove(folder, grace_s=grace_seconds))
     except settings.SettingsError as problem:

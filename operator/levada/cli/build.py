@@ -11,9 +11,9 @@ import typer
 
 from levada.cli import options as opts
 from levada.cli.connection import run
-from levada.cli.failures import prefect_hint
+from levada.cli.failures import entrypoint_code, prefect_hint
 from levada.cli.options import Target, on_cluster
-from levada.cli.output import error, usage_error
+from levada.cli.output import ExitCode, error, usage_error
 
 if TYPE_CHECKING:
     from levada.deployments import Deployment
@@ -87,7 +87,7 @@ def build(
             _apply(made, file)
     except CodeError as failure:
         hint = prefect_hint("levada deployment build", entrypoint) if failure.needs_prefect and not prefect else None
-        raise error(failure.here, hint) from None
+        raise error(failure.here, hint, code=ExitCode(entrypoint_code(entrypoint))) from None
     except LevadaError as failure:
         raise error(str(failure)) from None
 

@@ -10,9 +10,9 @@ from levada.cli import options as opts
 from levada.cli.app import new_app
 from levada.cli.build import check_schedules, pairs_of, parameters_of
 from levada.cli.connection import run
-from levada.cli.failures import prefect_hint
+from levada.cli.failures import entrypoint_code, prefect_hint
 from levada.cli.options import Target, Texts, in_namespace
-from levada.cli.output import error
+from levada.cli.output import ExitCode, error
 
 if TYPE_CHECKING:
     from levada.deployments import Deployment
@@ -125,7 +125,7 @@ def _flow(entrypoint: str, *, prefect: bool, quiet: bool) -> "Flow[..., Any]":
             return find_flow(entrypoint, prefect=prefect)
     except CodeError as failure:
         hint = prefect_hint("levada deploy", entrypoint) if failure.needs_prefect and not prefect else None
-        raise error(failure.here, hint) from None
+        raise error(failure.here, hint, code=ExitCode(entrypoint_code(entrypoint))) from None
 
 
 def _requirements(single: Texts, file: Path | None) -> list[str] | None:

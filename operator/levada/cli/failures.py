@@ -32,6 +32,12 @@ def prefect_hint(command: str, entrypoint: str) -> str:
     return f"`{command} --prefect {entrypoint}` lets its imports of prefect mean Levada; nothing needs to be installed"
 
 
+def entrypoint_code(entrypoint: str) -> int:
+    """What a command ends with that cannot load a flow: 2 if the entrypoint does not even look like one."""
+    path, _, function = entrypoint.rpartition(":")
+    return 1 if path and function else 2
+
+
 def report_failure(error: Exception) -> int:
     """Print the error for a person on standard error and return the exit code.
 

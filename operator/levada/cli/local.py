@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any, Final
 
-from levada.cli.failures import prefect_hint
+from levada.cli.failures import entrypoint_code, prefect_hint
 
 USAGE_ERROR: Final = 2
 HELP: Final = "Run a flow on this machine, without a cluster. The exit code is 0 only if the flow completed."
@@ -50,5 +50,5 @@ def main(arguments: list[str]) -> None:
         sys.stderr.write(f"error: {error.here}\n")
         if error.needs_prefect and not asked.prefect:
             sys.stderr.write(f"hint:  {prefect_hint('levada run', asked.entrypoint)}\n")
-        code = 1
+        code = entrypoint_code(asked.entrypoint)
     sys.exit(code)

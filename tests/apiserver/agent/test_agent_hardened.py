@@ -138,6 +138,7 @@ def test_drain_queues_and_the_list(start_agent, make_jobs, levada, node, until):
     ("case", "arguments", "exit_code", "words"),
     [
         ("no node", ("drain", "nobody"), 3, "there is no node 'nobody'"),
+        ("no state", ("remove", "nobody"), 3, "there is nothing of an agent nobody on this machine"),
         ("no queue", ("set-queues", "x", " , "), 2, "at least one queue"),
         ("no name", ("set-queues", "x", "a b"), 2, "'a b' is no name of a work queue"),
         ("no amount", ("start", "--memory", "much"), 2, "--memory much: use a number of bytes"),

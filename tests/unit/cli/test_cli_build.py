@@ -53,7 +53,7 @@ def test_run(levada):
         (["hello.py:hello_flow", "-p", "times=often"], 1, "parameter 'times'"),
         (["hello.py:hello_flow", "-p", "times"], 2, "error: -p 'times' is not name=value"),
         (["hello.py:nothing"], 1, "error: hello.py has no flow `nothing`"),
-        (["hello.py"], 1, "must look like `path.py:function`"),
+        (["hello.py"], 2, "must look like `path.py:function`"),
         (["nothing.py:hello_flow"], 1, "error: There is no nothing.py"),
         (["prefect_file.py:f"], 1, "hint:  `levada run --prefect prefect_file.py:f`"),
         (["missing.py:f"], 1, "needs the module 'no_such', which is not installed: `pip install no_such`"),
@@ -218,6 +218,7 @@ def test_without_a_cluster_the_advice_is_said_once(levada, output):
         (["hello.py:hello_flow", "-n", "a", "-o", "no/such/folder.yaml"], "choose another file with -o", 1),
         (["hello.py:hello_flow", "-n", "a", "--apply"], "kubectl apply", 1),
         (["hello.py:nothing", "-n", "a"], "has no flow `nothing`", 1),
+        (["hello.py", "-n", "a"], "must look like `path.py:function`", 2),
     ],
 )
 def test_build_says_what_is_wrong(levada, tmp_path, arguments, words, code):

@@ -100,6 +100,7 @@ def test_a_repository(levada, tmp_path):
     ("arguments", "words", "code"),
     [
         (["etl.py:gone"], "etl.py has no flow `gone`", 1),
+        (["etl.py"], "must look like `path.py:function`", 2),
         (["etl.py:etl", "--source", "git"], "is in no Git repository", 1),
         (["etl.py:etl", "--requirements", "gone.txt"], "gone.txt cannot be read", 1),
         (["etl.py:etl", "-r", "--evil"], "a requirement is a package", 1),
