@@ -256,7 +256,8 @@ def down() -> None:
             processes.stop(identity, grace_seconds=5)
         path.unlink(missing_ok=True)
     # The agent leaves running flows alone when it ends; the demo does not.
-    demo.levada("agent", "remove", AGENT_NAME)
+    if (HOME / "agents" / AGENT_NAME).exists():
+        demo.levada("agent", "remove", AGENT_NAME)
     demo.cluster.down(delete=True)
     shutil.rmtree(HOME, ignore_errors=True)
     print("The demo is stopped and its files are removed.")
