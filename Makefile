@@ -4,6 +4,7 @@ SHELL := /bin/bash
 unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= python3
 VENV := .venv
+BUILT_PAGES := .venv-node operator/levada/dashboard/static operator/levada/dashboard/pages/node_modules
 BIN := $(VENV)/bin
 # An environment may have no pip of its own (`uv venv` makes such ones).
 PIP := $$([ -x $(BIN)/pip ] && echo $(BIN)/pip || echo $(PYTHON) -m pip --python $(BIN)/python) --disable-pip-version-check install --quiet --constraint constraints.txt
@@ -43,7 +44,7 @@ demo: ## Run the NYC taxi flow on a real Kubernetes control plane on this machin
 
 demo-down: ## Remove every process and file that `make demo` made
 	@if [ -x $(BIN)/python ] && [ -d .demo ]; then $(BIN)/python demo/demo.py down; fi
-	@rm -rf .demo; if [ ! -e $(VENV)/.installed-dev ]; then rm -rf $(VENV); fi
+	@rm -rf .demo; if [ ! -e $(VENV)/.installed-dev ]; then rm -rf $(VENV) $(BUILT_PAGES); fi
 
 pages: ## Build the dashboard's pages; Node from PATH, else from PyPI
 	@$(PYTHON) images/pages.py build
@@ -195,4 +196,4 @@ audit: .venv-supply/.installed ## Look for known vulnerabilities of the pinned d
 	@$(PYTHON) .ci/supply_chain.py audit .venv-supply/bin/pip-audit constraints.txt
 
 clean: demo-down ## Remove the demo, the virtual environment and every cache of the tools
-	@rm -rf $(VENV) .venv-supply .venv-node operator/levada/dashboard/static operator/levada/dashboard/pages/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@rm -rf $(VENV) .venv-supply $(BUILT_PAGES) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

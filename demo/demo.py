@@ -6,6 +6,7 @@ Each step prints how long it took. The exit code is 0 only if the run completed.
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -25,9 +26,10 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 HOME: Final = ROOT / ".demo"
 REAL_DATA: Final = ROOT.parent / "shared" / "data" / "nyc-taxi"
 TLC_URL: Final = "https://d37ci6vzurychx.cloudfront.net/trip-data"
-MONTHS: Final = ("2019-01", "2019-02")
+MONTHS: Final = ("2019-01", "2019-02", "2019-03")  # the run reads the first two, the one of NEXT_DATE the last two
 NAMESPACE: Final = "default"
 RUN_DATE: Final = "2019-01-05"
+NEXT_DATE: Final = "2019-02-05"
 LEVADA: Final = (sys.executable, "-m", "levada.cli")
 STEP_WIDTH: Final = 52
 INTERNET_TIMEOUT_SECONDS: Final = 3
@@ -159,11 +161,18 @@ class Demo:
         )
         folder = HOME / "data"
         subprocess.run(
-            [sys.executable, ROOT / "flows" / "nyc_taxi" / "synthetic.py", folder],
+            [sys.executable, ROOT / "flows" / "nyc_taxi" / "synthetic.py", folder, "--months", *MONTHS],
             check=True,
             stdout=subprocess.DEVNULL,
         )
         return str(folder)
+
+    def deploy(self, data_url: str) -> None:
+        """Flow, Deployment and Schedule; every run finds the data, also one from the dashboard or of the schedule."""
+        self.kubectl("apply", "-f", str(ROOT / "flows" / "nyc_taxi" / "deployment.yaml"), quiet=False)
+        if data_url != TLC_URL:
+            patch = json.dumps({"spec": {"parameters": {"data_url": data_url}}})
+            self.kubectl("patch", "deployments.levada.dev/nyc-taxi", "--type=merge", f"--patch={patch}", quiet=False)
 
 
 def begin_pages() -> subprocess.Popen[str]:
@@ -212,11 +221,10 @@ def up(installed_seconds: int) -> None:
     with step("Data"):
         data_url = demo.data_url()
     with step("kubectl apply -f flows/nyc_taxi/deployment.yaml"):
-        demo.kubectl("apply", "-f", str(ROOT / "flows" / "nyc_taxi" / "deployment.yaml"), quiet=False)
+        demo.deploy(data_url)
     run_name = f"nyc-taxi-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    with step(f"levada deployment run nyc-taxi --name {run_name} --watch"):
-        parameters = ["-p", f"date={RUN_DATE}", "-p", f"data_url={data_url}"]
-        run = demo.levada("deployment", "run", "nyc-taxi", "--name", run_name, *parameters, "--watch")
+    with step(f"levada deployment run nyc-taxi --name {run_name} -p date={RUN_DATE} --watch"):
+        run = demo.levada("deployment", "run", "nyc-taxi", "--name", run_name, "-p", f"date={RUN_DATE}", "--watch")
     print("\n$ kubectl get flowruns", flush=True)
     demo.kubectl("get", "flowruns", quiet=False)
     print(f"\n$ levada runs show {run_name}", flush=True)
@@ -241,7 +249,7 @@ Look further:
   kubectl get fr,fdep,fsched
   kubectl describe fr {run_name}
   kubectl logs -l {names.LABEL_RUN}={run_name}
-  levada deployment run nyc-taxi -p date=2019-02-05 --watch
+  levada deployment run nyc-taxi -p date={NEXT_DATE} --watch
 
 Logs of the operator, the agent and the dashboard: {HOME / "logs"}
 Stop it and remove what it made:    make demo-down

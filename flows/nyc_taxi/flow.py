@@ -98,6 +98,10 @@ def fetch(url: str, target: Path) -> None:
         raise FileNotFoundError(
             f"{url} answered {error.code} {error.reason}; is the month published, and is data_url the base of the files?"
         ) from None
+    except urllib.error.URLError as error:
+        raise ConnectionError(
+            f"{url} cannot be reached: {error.reason}; data_url may be a folder that holds the files"
+        ) from error
     size = part.stat().st_size
     if length is not None and size != int(length):
         raise ConnectionError(f"{url} broke off after {size:,} of {int(length):,} bytes")

@@ -1,8 +1,10 @@
 """The JSON Schema of a flow's parameters, from its signature: for forms, and for a check before a run is started."""
 
+import datetime as dt
 import inspect
 import json
 from collections.abc import Collection, Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from levada.engine import parameters as rules
@@ -24,8 +26,9 @@ def schema_of(flow: "Flow[..., Any]") -> dict[str, Any]:
     for position, parameter in enumerate(each for each in parameters.values() if each.kind in _NAMED):
         found = _type_schema(parameter.annotation) if flow.validate_parameters else {}
         definitions |= found.pop("$defs", {})
-        if parameter.default is not None and _is_json(parameter.default):
-            found["default"] = parameter.default
+        default = _written(parameter.default) if flow.validate_parameters else parameter.default
+        if default is not None and _is_json(default):
+            found["default"] = default
         properties[parameter.name] = found | {"title": parameter.name, "position": position}
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     required = missing(flow, ())
@@ -47,6 +50,13 @@ def _type_schema(annotation: Any) -> dict[str, Any]:
         return pydantic.TypeAdapter(annotation).json_schema()
     except (PydanticUserError, TypeError, ValueError, AttributeError, RecursionError):
         return {}
+
+
+def _written(value: Any) -> Any:
+    """A default as a parameter is written in JSON, for the types that are read back from it."""
+    return (
+        value.isoformat() if isinstance(value, dt.date | dt.time) else value.value if isinstance(value, Enum) else value
+    )
 
 
 def _is_json(value: Any) -> bool:

@@ -179,7 +179,7 @@ ABSENT: Final[Mapping[str, str]] = {
     "prefect.filesystems.GitHub": "use levada.filesystems.GitRepository",
     "prefect.filesystems.SMB": _OTHER_STORAGE,
     "prefect.flow_engine": _CALL_IT,
-    "prefect.flow_runs.wait_for_flow_run": "kubectl wait --for=condition=Succeeded flowrun/NAME",
+    "prefect.flow_runs.wait_for_flow_run": "kubectl wait --for=condition=Succeeded flowrun/NAME, or --for=jsonpath='{.status.completionTime}' for any end",
     "prefect.get_client": _NO_SERVER,
     "prefect.infrastructure.DockerContainer": "use KubernetesJob(image='...'): runs are Kubernetes Jobs",
     "prefect.infrastructure.docker": "use KubernetesJob(image='...'): runs are Kubernetes Jobs",

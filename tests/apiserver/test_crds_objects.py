@@ -193,6 +193,15 @@ def test_kubectl_passes_the_words_on(kubectl):
     assert f'The Flow "etl" is invalid: spec.source: Invalid value: {ONE_SOURCE}' in caught.value.stderr
 
 
+def test_another_source_takes_the_place_of_the_one_that_is_there(kubectl, namespace):
+    """Whoever applies it owns all of it: `levada deploy` after a ConfigMap by hand, and the other way round."""
+    for manager, source in (("hand", {"configMap": {"name": "code"}}), ("deploy", {"inline": "x = 1"}), ("hand", {"git": {"url": "https://git.example/a", "branch": "main"}})):  # fmt: skip
+        kind, spec = flow(source=source)
+        body = {"apiVersion": "levada.dev/v1alpha1", "kind": kind, "metadata": {"name": "moved"}, "spec": spec}
+        kubectl("apply", "--server-side", "--force-conflicts", f"--field-manager={manager}", "-n", namespace, "-f", "-", stdin=json.dumps(body))  # fmt: skip
+        assert json.loads(kubectl("get", "flow", "moved", "-n", namespace, "-o", "json"))["spec"]["source"] == source
+
+
 def test_defaults_are_those_of_the_models(kubectl, namespace):
     """What the server fills in is what a reader of the model gets."""
     for model, short, spec in (

@@ -94,6 +94,14 @@ def detail_of(run: Object, beside: Beside, *, now: datetime, actions: list[Actio
     )
 
 
+_IN_THE_CODE: Final = (
+    "The log shows where. Mend the code or the parameters, then retry: tasks with a stored result do not run again."
+)
+_NOT_STARTED: Final = (
+    "No pod was started, so there is no log. Mend what the message names; with other parameters, use Rerun with…"
+)
+
+
 def diagnosis_of(status: Object) -> Diagnosis | None:
     """What went wrong. Of a flow that failed by itself the status has only reason and message."""
     said = status.get("diagnosis")
@@ -108,17 +116,22 @@ def diagnosis_of(status: Object) -> Diagnosis | None:
         )
     if status.get("phase") not in {RunPhase.FAILED, RunPhase.CRASHED, RunPhase.TIMED_OUT}:
         return None
-    message = status.get("message") or "The flow failed"
-    failed = [row for row in (status.get("tasks") or {}).values() if row.get("state") in {"Failed", "Crashed"}]
-    why = next((row.get("message") or "see its log" for row in failed), "")
-    # Mostly the task's words are the flow's as well.
-    words = f" Task {failed[0].get('name')} failed{'' if why in message else f': {why}'}." if failed else ""
     return Diagnosis(
         category=status.get("reason") or str(status.get("phase")),
-        summary=f"{message.rstrip('.')}.{words}",
-        resolution="The log shows where. Mend the code or the parameters, then retry: tasks with a stored result do not run again.",
+        summary=_summary(status),
+        resolution=_IN_THE_CODE if status.get("attempt") else _NOT_STARTED,
         whose=whose or "Code",
     )
+
+
+def _summary(status: Object) -> str:
+    """The run's own message, and the task that failed first; its error only where the message does not have it."""
+    message = status.get("message") or "The flow failed."
+    for task, row in (status.get("tasks") or {}).items():
+        if row.get("state") in {"Failed", "Crashed"}:
+            error = row.get("message") or "see its log"
+            return f"{message.removesuffix('.')}. Task {task} failed{'' if error in message else f': {error}'}."
+    return str(message)
 
 
 def waiting_for(status: Object) -> str:

@@ -127,7 +127,7 @@ def _rights(facts: DoctorFacts) -> Finding:
     missing = [right for right, allowed in facts.rights.items() if not allowed]
     if not missing:
         return Finding("rights", Level.OK, f"you may look at runs in {facts.namespace!r}, and start and stop them")
-    fix = f"ask for the role levada-editor or levada-viewer in {facts.namespace!r}; `kubectl auth can-i --list -n {facts.namespace}`"
+    fix = f"ask for the role levada-edit or levada-view in {facts.namespace!r}; `kubectl auth can-i --list -n {facts.namespace}`"
     level = Level.FAIL if any(right.startswith(("list", "get", "watch")) for right in missing) else Level.WARN
     return Finding("rights", level, f"you may not {', '.join(missing)} in {facts.namespace!r}", fix)
 

@@ -42,8 +42,8 @@ def problem(
             f"The parameters take {size} bytes; {MAX_PARAMETERS_BYTES} are possible. Pass a path or URL to the data instead."
         )
     found = list(violations(parameters, schema, required=complete)) if schema else []
-    if signature is not None:
-        found += misfits(parameters, signature, complete=complete)
+    if signature is not None and not found:
+        found = misfits(parameters, signature, complete=complete)
     return ("InvalidParameters", _sentence(found)) if found else None
 
 

@@ -375,6 +375,8 @@ class TaskRun(Node):
         for source in self._needed():
             state = source.state if isinstance(source, Future) else source
             if not state.is_completed():
+                if state.is_skipped() and source.run_id:
+                    return Blocked(state.message)  # it names the run that failed: what was skipped after it is no cause
                 name = f"upstream {source.run_id!r}" if source.run_id else "a state among its arguments"
                 return Blocked(f"not run, because {name} is {state.name}: {state.message}")
         return None

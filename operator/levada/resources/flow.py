@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from levada.resources.common import Model, ObjectName, ObjectRef, Resource, Status
 from levada.resources.names import MAX_INLINE_CODE_CHARS
@@ -77,6 +77,9 @@ class GitSource(Model):
 
 class FlowSource(Model):
     """Where the code is: exactly one of inline, configMap, image, s3 and git."""
+
+    # One owner for all of it: who applies another source replaces the one that is there, and does not add to it.
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-map-type": "atomic"})
 
     inline: str | None = Field(
         None,

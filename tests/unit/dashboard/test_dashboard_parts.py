@@ -132,6 +132,12 @@ def test_stages_fill_the_whole_time():
     assert (found.total_seconds, found.overhead_seconds, found.overhead_ratio) == (10.0, 5.0, 0.5)
 
 
+@pytest.mark.parametrize(("attempt", "advice"), [(1, "The log shows where."), (0, "No pod was started")])
+def test_nobody_is_sent_to_the_log_of_a_run_that_has_none(attempt, advice):
+    found = diagnosis_of({"phase": "Failed", "reason": "InvalidParameters", "message": "no.", "attempt": attempt})
+    assert (found.summary, found.resolution.startswith(advice)) == ("no.", True)
+
+
 def test_the_graph_of_a_long_chain_has_levels():
     tasks = {
         f"t-{i}": {"name": "t", "state": "Completed", "upstream": [f"t-{i - 1}"] if i else []} for i in range(1000)
@@ -214,13 +220,13 @@ def test_the_operator_is_known_by_its_lease(leases, unseen, state):
 @pytest.mark.parametrize(
     ("message", "task", "summary"),
     [
-        ("ValueError: too low", "ValueError: too low", "ValueError: too low. Task check failed."),
-        ("2 tasks failed", "ValueError: too low", "2 tasks failed. Task check failed: ValueError: too low."),
-        ("", None, "The flow failed. Task check failed: see its log."),
+        ("ValueError: too low", "ValueError: too low", "ValueError: too low. Task check-1 failed."),
+        ("2 tasks failed", "ValueError: too low", "2 tasks failed. Task check-1 failed: ValueError: too low."),
+        ("", None, "The flow failed. Task check-1 failed: see its log."),
     ],
 )
 def test_a_failed_flow_is_told_once(message, task, summary):
-    tasks = {"1": {"name": "check", "state": "Failed", "message": task}}
+    tasks = {"check-1": {"name": "check", "state": "Failed", "message": task}}
     found = diagnosis_of({"phase": "Failed", "reason": "FlowFailed", "message": message, "tasks": tasks})
     assert found.summary == summary
 

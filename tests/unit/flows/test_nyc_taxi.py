@@ -7,6 +7,7 @@ import importlib.util
 import json
 import pickle
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -194,6 +195,17 @@ def test_what_is_no_months_file_is_named(answer, said, tmp_path, serve):
     assert reporter.last["download-0"].state is TaskState.FAILED
     assert re.search(said, reporter.last["download-0"].message)
     assert {reporter.last[name].state for name in ALL_TASKS - {"download-0", "download-1"}} == {TaskState.SKIPPED}
+
+
+@pytest.mark.usefixtures("no_delays")
+def test_a_site_that_cannot_be_reached_is_named():
+    reporter = MemoryReporter()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound, and listened on by nobody
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        assert run(reporter, data_url=url).type is RunPhase.FAILED
+    said = f"{url}/yellow_tripdata_2019-01.parquet cannot be reached: .*data_url may be a folder"
+    assert re.search(said, reporter.last["download-0"].message)
 
 
 def test_a_folder_that_is_not_there_is_said_before_any_task_starts():

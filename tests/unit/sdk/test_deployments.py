@@ -319,6 +319,22 @@ def test_the_schema_is_what_the_operator_checks_by():
     assert "Source" in schema["$defs"]
 
 
+def test_defaults_stand_in_the_schema_as_a_parameter_is_written():
+    @flow
+    def preset(
+        level: Level = Level.HIGH,
+        day: dt.date = dt.date(2026, 11, 25),
+        at: dt.time = dt.time(6, 30),
+        secret: pydantic.SecretStr = pydantic.SecretStr("x"),  # noqa: B008  what must not be told
+    ):
+        """Takes what has a default."""
+
+    schema = schema_of(preset)
+    defaults = {name: found["default"] for name, found in schema["properties"].items() if "default" in found}
+    assert defaults == {"level": "high", "day": "2026-11-25", "at": "06:30:00"}
+    assert list(violations(defaults, schema)) == []
+
+
 def test_the_schema_of_a_flow_that_does_not_check():
     @flow(validate_parameters=False)
     def free(n: int, **more):
