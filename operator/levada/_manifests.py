@@ -3,6 +3,7 @@
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from levada._docstrings import before_arguments
 from levada.exceptions import DeploymentError
 from levada.resources import names
 
@@ -102,7 +103,7 @@ def _config_map(deployment: "Deployment", files: dict[str, str]) -> Resource:
 def _flow(deployment: "Deployment", source: Resource, entrypoint: str) -> Resource:
     flow = deployment.flow
     spec: Resource = {"entrypoint": entrypoint, "source": source}
-    description = deployment.description or flow.description
+    description = deployment.description or before_arguments(flow.description or "")
     if description:
         spec["description"] = description[:4096]
     version = flow.version or deployment.version

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from levada._docstrings import of_arguments
 from levada.engine import parameters as rules
 from levada.exceptions import DeploymentError
 
@@ -21,6 +22,7 @@ _Parameters = Mapping[str, inspect.Parameter]
 def schema_of(flow: "Flow[..., Any]") -> dict[str, Any]:
     """The schema of what the flow can be called with. A flow that does not check types has a schema of names alone."""
     parameters = rules.signature_of(flow.fn).parameters
+    notes = of_arguments(inspect.getdoc(flow.fn) or "")
     definitions: dict[str, Any] = {}
     properties: dict[str, Any] = {}
     for position, parameter in enumerate(each for each in parameters.values() if each.kind in _NAMED):
@@ -29,6 +31,8 @@ def schema_of(flow: "Flow[..., Any]") -> dict[str, Any]:
         default = _written(parameter.default) if flow.validate_parameters else parameter.default
         if default is not None and _is_json(default):
             found["default"] = default
+        if parameter.name in notes:
+            found["description"] = notes[parameter.name]
         properties[parameter.name] = found | {"title": parameter.name, "position": position}
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     required = missing(flow, ())

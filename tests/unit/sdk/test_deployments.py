@@ -15,6 +15,7 @@ import yaml
 
 from levada import deployments, flow
 from levada._apply import apply_all
+from levada._docstrings import before_arguments
 from levada._manifests import check
 from levada._parameter_schema import schema_of
 from levada._sources import _only_as_script
@@ -333,6 +334,36 @@ def test_defaults_stand_in_the_schema_as_a_parameter_is_written():
     defaults = {name: found["default"] for name, found in schema["properties"].items() if "default" in found}
     assert defaults == {"level": "high", "day": "2026-11-25", "at": "06:30:00"}
     assert list(violations(defaults, schema)) == []
+
+
+def test_what_the_docstring_says_of_a_parameter_stands_in_the_schema():
+    @flow
+    def told(day: dt.date, level: Level = Level.LOW, *, limit: int = 5, plain: int = 1):
+        """Reports a day.
+
+        Slowly.
+
+        Args:
+            day (datetime.date): which day to read: all of it,
+                in UTC.
+            level: how loud.
+
+            limit: how many at most.
+              - none: all
+
+        Returns:
+            plain: nothing
+        """
+
+    properties = schema_of(told)["properties"]
+    assert {name: found.get("description") for name, found in properties.items()} == {
+        "day": "which day to read: all of it, in UTC.",
+        "level": "how loud.",
+        "limit": "how many at most. - none: all",
+        "plain": None,
+    }
+    assert before_arguments(told.description) == "Reports a day.\n\nSlowly."
+    assert before_arguments("No list.") == "No list."
 
 
 def test_the_schema_of_a_flow_that_does_not_check():
