@@ -75,6 +75,8 @@ def test_a_run_is_started_with_the_form_made_from_the_schema(page, kubectl):
     form.get_by_text("Must be at most 100.").wait_for(state="detached")
     keep_picture(page, "form")
     page.emulate_media(color_scheme="dark")
+    page.locator("[data-theme=dark]").wait_for()
+    assert barriers(page) == []
     keep_picture(page, "form-dark")
     form.get_by_role("button", name="Run now").click()
     page.wait_for_url(re.compile(r"/runs/browser/"))
@@ -82,6 +84,23 @@ def test_a_run_is_started_with_the_form_made_from_the_schema(page, kubectl):
     run = json.loads(kubectl("-n", "browser", "get", "fr", name, "-o", "json"))
     # Only what was changed: the rest stays what the Deployment says, also when that changes.
     assert run["spec"]["parameters"] == {"limit": 7}
+
+
+def test_before_a_retry_its_plan_is_shown(page):
+    page.goto("/runs/browser/sales-bad")
+    page.get_by_role("button", name="Retry", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("row", name="load \N{EN DASH} 1").wait_for()
+    assert barriers(page) == []
+    keep_picture(page, "retry")
+    page.emulate_media(color_scheme="dark")
+    page.locator("[data-theme=dark]").wait_for()
+    assert barriers(page) == []
+    keep_picture(page, "retry-dark")
+    dialog.get_by_label("Run every task again").check()
+    dialog.get_by_role("row", name="load 1 \N{EN DASH}").wait_for()
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="detached")
 
 
 def test_a_schedule_is_paused_and_resumed(page, kubectl):

@@ -125,7 +125,16 @@ function Settings({ detail }: { detail: DeploymentDetail }) {
             ["Source", detail.source],
             ["Image", detail.image || "the operator's default"],
             ["Queue", row.queue],
-            ["Schedules", schedules.length > 0 ? schedules : "none"],
+            [
+              "Schedules",
+              schedules.length > 0 ? (
+                <span key="schedules" className="row wrap">
+                  {schedules}
+                </span>
+              ) : (
+                "none"
+              ),
+            ],
             [
               "Retries",
               `${detail.retries ?? 0} of the flow, ${detail.infrastructureRetries ?? 0} of the infrastructure`,
