@@ -56,8 +56,9 @@ function Plan({ plan }: { plan: RetryPlan }) {
     <>
       {plan.reused + plan.toRun > 0 && (
         <p>
-          <strong>{plan.toRun}</strong> of {plan.reused + plan.toRun} known task runs run again,{" "}
-          <strong>{plan.reused}</strong> come from stored results.
+          Of {plan.reused + plan.toRun} task runs <strong>{plan.toRun}</strong> {plan.toRun === 1 ? "runs" : "run"}{" "}
+          again, <strong>{plan.reused}</strong>{" "}
+          {plan.reused === 1 ? "comes from a stored result" : "come from stored results"}.
         </p>
       )}
       {tasks.length > 0 && (
