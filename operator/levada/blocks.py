@@ -329,18 +329,17 @@ def _type_of(cls: type[Block]) -> str:
     return slug
 
 
-def known_type(block_type: str) -> type[Block] | None:
-    """The class of a type: Levada's own, or one that somebody has defined in this process."""
-    if block_type not in _types:
-        from importlib import import_module
+def known_types() -> dict[str, type[Block]]:
+    """The classes of types: Levada's own, and those that somebody has defined in this process."""
+    from importlib import import_module
 
-        for module in _BUILT_IN:
-            import_module(module)
-    return _types.get(block_type)
+    for module in _BUILT_IN:
+        import_module(module)
+    return _types
 
 
 def _class_of(block_type: str) -> type[Block]:
-    found = known_type(block_type)
+    found = _types.get(block_type) or known_types().get(block_type)
     if found is None:
         raise BlockError(
             f"block type {block_type!r} is not known: import the module that defines it first. "

@@ -10,12 +10,15 @@ from levada.cli.app import new_app
 from levada.cli.connection import find, run
 from levada.cli.listing import listed, show_list
 from levada.cli.options import EverywhereOption, FormatOption, ListFormatOption, Target, in_namespace
-from levada.cli.output import age, console, machine_text, now, table
+from levada.cli.output import age, console, machine_text, now, print_list, table
 from levada.resources.kinds import BLOCKS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.table import Table
 
+    from levada.blocks import Block
     from levada.kube import Client
 
 app = new_app("List, show, set and remove blocks: saved settings that flows load by name.")
@@ -101,6 +104,32 @@ def value_text(value: Any) -> str:
 
 
 app.command("set")(blocks_set.set_block)
+
+
+@app.command("types")
+def list_types() -> None:
+    """List Levada's own types of blocks, and the fields of each. Your own types are classes of your code."""
+    from levada.blocks import known_types
+
+    print_list(types_table(known_types()))
+
+
+def types_table(types: "Mapping[str, type[Block]]") -> "Table":
+    """The table of `levada blocks types`. Types without fields are but bases of others."""
+    from levada.blocks import fields_of
+
+    made = table("TYPE", "NEEDS", "TAKES", "SECRETS")
+    for block_type, cls in sorted(types.items()):
+        fields = fields_of(cls).values()
+        secret = {each.name for each in fields if blocks_set.is_secret(each.annotation)}
+        parts = (
+            [each.name for each in fields if each.required],
+            [each.name for each in fields if not each.required and each.name not in secret],
+            [each.name for each in fields if each.name in secret],
+        )
+        if any(parts):
+            made.add_row(block_type, *(",".join(part) for part in parts))
+    return made
 
 
 @app.command("rm")

@@ -13,7 +13,7 @@ import typer
 
 from levada.cli.connection import run
 from levada.cli.options import Target, in_namespace
-from levada.cli.output import error, note, usage_error
+from levada.cli.output import error, note, usage_error, warn
 from levada.resources.kinds import BLOCKS, SECRETS
 from levada.resources.names import API_VERSION, FIELD_MANAGER_CLI, LABEL_MANAGED_BY, MANAGED_BY
 
@@ -26,7 +26,7 @@ _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,48}[a-z0-9])?")
 _KEY: Final = re.compile(r"[-._A-Za-z0-9]{1,253}")
 # In a block of somebody's own type nobody can tell which fields are secrets: names like these are taken for it.
 _SOUNDS_SECRET: Final = re.compile(
-    r"passw(or)?d|passphrase|secret|token|api_?key|private_?key|credential", re.IGNORECASE
+    r"passw(or)?d|passphrase|secret|token|api_?key|private_?key|credential|authorization|cookie", re.IGNORECASE
 )
 
 
@@ -136,6 +136,8 @@ async def _set(client: "Client", namespace: str, address: tuple[str, str], typed
     spec: dict[str, Any] = found["spec"] if found else {}
     block_type = wanted_type(name, block_type, spec)
     change = checked(typed, block_type, spec)
+    if found is None:
+        _warn_of_a_type_of_your_own(block_type)
     if texts := _texts(change.asked):
         await _keep(client, namespace, secret, texts)
         change.places.update({field: Place(secret, field) for field in texts})
@@ -208,14 +210,17 @@ def checked(typed: Change, block_type: str, spec: Mapping[str, Any]) -> Change:
         plain_secrets = [field for field in typed.values if _SOUNDS_SECRET.search(field)]
     else:
         _refuse_unknown(typed, block_type, fields)
-        plain_secrets = [field for field in typed.values if _is_secret(fields[field].annotation)]
+        plain_secrets = [field for field in typed.values if is_secret(fields[field].annotation)]
     if plain_secrets:
         field = plain_secrets[0]
         raise usage_error(
             f"{field} {'is' if fields else 'sounds like'} a secret: here everybody could read it, and the shell remembers it",
-            f"--secret {field} asks for it; --secret {field}=SECRET/KEY names a Secret that has it",
+            f"--secret {field} asks for it; --secret {field}=SECRET/KEY names a Secret that has it"
+            + ("" if fields else "; what is none in spite of its name: `kubectl edit block`"),
         )
     values = {field: _value(field, text, fields) for field, text in typed.values.items()}
+    for field, value in values.items():
+        _refuse_secrets_inside(field, value)
     change = typed._replace(values=values)
     _refuse_missing(change, block_type, fields or {}, spec)
     return change
@@ -223,18 +228,44 @@ def checked(typed: Change, block_type: str, spec: Mapping[str, Any]) -> Change:
 
 def _fields_of(block_type: str) -> "Mapping[str, Field] | None":
     """The fields of one of Levada's own types; None of another."""
-    from levada.blocks import fields_of, known_type
+    from levada.blocks import fields_of, known_types
 
-    found = known_type(block_type)
+    found = known_types().get(block_type)
     return fields_of(found) if found else None
 
 
-def _is_secret(annotation: Any) -> bool:
+def _warn_of_a_type_of_your_own(block_type: str) -> None:
+    """A type that is nearly one of ours may have been meant for it."""
+    import difflib
+
+    from levada.blocks import known_types
+
+    known = known_types()
+    if block_type not in known:
+        close = difflib.get_close_matches(block_type, known, n=1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        warn(
+            f"{block_type} is none of Levada's own types: {meant}its fields are not checked; `levada blocks types` lists ours"
+        )
+
+
+def is_secret(annotation: Any) -> bool:
+    """Whether a field of a block is shown to nobody."""
     from typing import get_args
 
     from levada.secrets import SecretStr
 
     return annotation is SecretStr or SecretStr in get_args(annotation)
+
+
+def _refuse_secrets_inside(field: str, value: Any) -> None:
+    """A map may hold a secret beside plain values, as headers do."""
+    for key in value if isinstance(value, dict) else ():
+        if _SOUNDS_SECRET.search(str(key)):
+            raise usage_error(
+                f"{field}.{key} sounds like a secret: here everybody could read it",
+                f"--secret {field}.{key}, and {field} without it",
+            )
 
 
 def _refuse_unknown(typed: Change, block_type: str, fields: "Mapping[str, Field]") -> None:
@@ -253,7 +284,7 @@ def _refuse_missing(change: Change, block_type: str, fields: "Mapping[str, Field
     there |= {*change.values, *change.places, *change.asked}
     missing = [name for name, field in fields.items() if field.required and name not in there]
     if missing:
-        secret = [f"--secret {name}" for name in missing if _is_secret(fields[name].annotation)]
+        secret = [f"--secret {name}" for name in missing if is_secret(fields[name].annotation)]
         raise usage_error(f"{block_type} needs {' and '.join(missing)}", " ".join(secret) or f"{missing[0]}=VALUE")
 
 

@@ -82,7 +82,7 @@ def _of_command(command: Any, group: str, verb: str, rest: Sequence[str], prefix
     if verb in OF_FILES and group in {"deploy", "deployment"} and (verb != "run"):
         return [], True
     kind = KINDS.get(group)
-    return (names(kind, rest) if kind and verb not in {"ls", "start"} else []), False
+    return (names(kind, rest) if kind and verb not in {"ls", "start", "types"} else []), False
 
 
 def _values(option: Any, rest: Sequence[str]) -> tuple[list[str], bool]:

@@ -6,12 +6,14 @@ import io
 import pytest
 import typer
 
-from levada.blocks import Block
+from levada.blocks import Block, known_types
 from levada.cli import blocks_set
+from levada.cli.blocks import types_table
 from levada.cli.blocks_set import Change, Place, checked, read_fields, spec_after, wanted_type
 from levada.kube.client import Row
 from levada.kube.errors import AlreadyExists, Conflict, NotFound
 from levada.resources.kinds import BLOCKS, SECRETS
+from support.shown_runs import rendered
 
 EMAIL = {
     "type": "email",
@@ -66,9 +68,19 @@ def test_a_secret_that_was_typed_after_all_is_not_said_again(capsys, typed):
         (Change({"host": "x", "to": "y", "password": "hunter22"}, {}, [], []), "email", "password is a secret"),
         (Change({"url": "https://x"}, {}, [], []), "slack-webhook", "url is a secret"),
         (Change({"timeout": "1"}, {}, [], []), "webhook", "hint:  --secret url"),
-        (Change({"db_password": "hunter22"}, {}, [], []), "warehouse", "db_password sounds like a secret"),
-        (Change({"API_KEY": "hunter22"}, {}, [], []), "warehouse", "sounds like a secret"),
-        (Change({"tags": "[a"}, {}, [], []), "warehouse", "cannot be read as YAML"),
+        (Change({"db_password": "hunter22"}, {}, [], []), "shed", "db_password sounds like a secret"),
+        (Change({"API_KEY": "hunter22"}, {}, [], []), "shed", "sounds like a secret"),
+        (
+            Change({"headers": "{Authorization: Bearer hunter22}"}, {"url": Place("a", "b")}, [], []),
+            "webhook",
+            "--secret headers.Authorization",
+        ),
+        (
+            Change({"url": "x", "credentials": "{token: hunter22}"}, {}, [], []),
+            "git-repository",
+            "credentials.token sounds",
+        ),
+        (Change({"tags": "[a"}, {}, [], []), "shed", "cannot be read as YAML"),
     ],
 )
 def test_what_a_type_refuses(capsys, typed, block_type, said):
@@ -81,7 +93,7 @@ def test_values_are_as_their_type_wants_them():
     typed = Change({"host": "12", "to": "[a@x, b@x]", "port": "2525", "starttls": "false"}, {}, ["password"], [])
     values = checked(typed, "email", {}).values
     assert values == {"host": "12", "to": ["a@x", "b@x"], "port": 2525, "starttls": False}
-    assert checked(Change({"n": "3", "d": "no"}, {}, [], []), "warehouse", {}).values == {"n": 3, "d": "no"}
+    assert checked(Change({"n": "3", "d": "no"}, {}, [], []), "shed", {}).values == {"n": 3, "d": "no"}
     webhook = {"type": "webhook", "secretRefs": {"url": {"name": "a", "key": "b"}}}
     change = checked(Change({}, {"headers.Authorization": Place("a", "c")}, [], []), "webhook", webhook)
     assert change.places == {"headers.Authorization": Place("a", "c")}
@@ -192,7 +204,7 @@ def test_a_secret_of_somebody_else_stays_as_it_is(levada, capsys):
 def test_a_standard_input_that_is_no_secret(levada, capsys, secret, typed, said):
     cluster = Cluster()
     with pytest.raises(typer.Exit) as ended:
-        levada(cluster, f"{'secret' if secret == ['value'] else 'warehouse'}/alerts", secret=secret, typed=typed)
+        levada(cluster, f"{'secret' if secret == ['value'] else 'shed'}/alerts", secret=secret, typed=typed)
     assert (ended.value.exit_code, cluster.secrets, cluster.blocks) == (2, {}, {})
     assert said in capsys.readouterr().err
 
@@ -200,19 +212,30 @@ def test_a_standard_input_that_is_no_secret(levada, capsys, secret, typed, said)
 def test_at_a_terminal_it_is_asked_without_showing(levada, monkeypatch):
     cluster = Cluster()
     monkeypatch.setattr("getpass.getpass", lambda prompt: f"text of {prompt}")
-    levada(cluster, "warehouse/alerts", "host=db", secret=["password", "salt"], terminal=True)
+    levada(cluster, "shed/alerts", "host=db", secret=["password", "salt"], terminal=True)
     assert cluster.secrets == {"password": "text of password: ", "salt": "text of salt: "}
     assert cluster.blocks["alerts"]["spec"]["values"] == {"host": "db"}
 
 
 def test_a_change_at_the_same_time_is_made_anew(levada):
     cluster = Cluster(races=2)
-    levada(cluster, "warehouse/alerts", "a=1")
+    levada(cluster, "shed/alerts", "a=1")
     levada(cluster, "alerts", "b=2")
-    assert cluster.blocks["alerts"]["spec"] == {"type": "warehouse", "values": {"a": 1, "b": 2}}
+    assert cluster.blocks["alerts"]["spec"] == {"type": "shed", "values": {"a": 1, "b": 2}}
     cluster.races = 99
     with pytest.raises(Conflict):
         levada(cluster, "alerts", "b=3")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("slack-webhok/alerts", "did you mean slack-webhook?"), ("shed/alerts", "none of Levada's own types: its fields are not checked"), ("string/alerts", "")],
+)  # fmt: skip
+def test_a_type_that_may_be_a_typo(levada, capsys, address, said):
+    levada(Cluster(), address, "value=x")
+    warned = capsys.readouterr().err
+    assert said in warned
+    assert bool(said) == bool(warned)
 
 
 @pytest.mark.parametrize("address", ["Prod", "a/b/c", "/a", "a/", "", "x" * 51])
@@ -221,6 +244,15 @@ def test_a_name_that_is_none(levada, capsys, address):
         levada(Cluster(), address, "a=1")
     assert ended.value.exit_code == 2
     assert "is no name" in capsys.readouterr().err
+
+
+def test_the_types_that_there_are():
+    lines = rendered(types_table(known_types()), 200).splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert rows["TYPE"] == ["NEEDS", "TAKES", "SECRETS"]
+    assert rows["email"] == ["host,to", "port,username,sender,starttls,ssl", "password"]
+    assert rows["slack-webhook"] == ["url", "url"]
+    assert "file-system" not in rows
 
 
 def test_a_type_of_somebodys_own_is_checked_where_it_is_defined(capsys):
