@@ -12,7 +12,6 @@ HINTS: Final[dict[str, str]] = {
     "Forbidden": "your user lacks this right: `kubectl auth can-i --list` shows what it has",
     "Unauthorized": "the credentials of your kubeconfig are not accepted: renew them, or choose another --context",
     "StorageError": "--storage URL or LEVADA_STORAGE names another storage; credentials come from the environment, as for its own tools",
-    "OptionError": "a storage is a URL such as s3://bucket/prefix or file:///path",
     "MissingDependencyError": "install it into the environment of this command, with pip as the message says",
     "RecordError": "`levada runs reindex` makes the index anew; `levada runs rm NAME --archived` removes a run whose record is damaged",
     "TooOldError": "`kubectl version` says what the cluster runs",
@@ -52,7 +51,7 @@ def report_failure(error: Exception) -> int:
         return NO_CLUSTER
     names = [cls.__name__ for cls in type(error).__mro__]
     hint = next((HINTS[name] for name in names if name in HINTS), None)
-    if hint is None and not {"ApiError", "UserError"} & set(names):
+    if hint is None and not {"ApiError", "UserError", "OptionError"} & set(names):
         import traceback
 
         traceback.print_exception(error)

@@ -65,7 +65,8 @@ CATALOGUE: Final[dict[str, _Entry]] = {
         "registry, its rate limits, and the node's way to it.", _INFRA, True,
     ),
     "ConfigError": _Entry(
-        "A Secret or ConfigMap that the Deployment's env names does not exist, or lacks the key: create it, or correct the name.",
+        "A Secret or ConfigMap that the pod names does not exist, or lacks the key: create it, or correct the name in the Deployment's "
+        "env. The one with the flow's code goes with its Flow: apply the Flow again, and start a new run.",
         _CODE, False,
     ),
     "StartError": _Entry(
@@ -132,11 +133,16 @@ _IMAGE_IS_NOT_THERE: Final = (
 )  # fmt: skip
 
 
+def _told(words: str) -> str:
+    """What Kubernetes says of it, as the end of a sentence."""
+    return f": {words.removesuffix('.')}." if words else "."
+
+
 def why_waiting(pod: PodView | None) -> Diagnosis:
     """Why the pod has not started. Said after it has waited for a while; `final` says that waiting longer is in vain."""
     if pod is None:
         return diagnosis("PodNotCreated", "The Job has not created a pod.")
-    detail = f": {pod.waiting_message}" if pod.waiting_message else "."
+    detail = _told(pod.waiting_message)
     if pod.waiting in _IMAGE_WAITS:
         words = pod.waiting_message.lower()
         final = pod.waiting in {"InvalidImageName", "ErrImageNeverPull"} or any(
@@ -149,7 +155,7 @@ def why_waiting(pod: PodView | None) -> Diagnosis:
     if pod.waiting in _START_WAITS:
         return diagnosis("StartError", f"The container cannot start ({pod.waiting}){detail}", final=True)
     if pod.unschedulable:
-        return diagnosis("Unschedulable", f"No node can take the pod: {pod.unschedulable}")
+        return diagnosis("Unschedulable", f"No node can take the pod{_told(pod.unschedulable)}")
     if pod.node and pod.waiting in {"", "ContainerCreating", "PodInitializing"}:
         return diagnosis("ContainerNotStarted", f"Node {pod.node} has not started the container{detail}")
     return diagnosis("PendingTooLong", f"The pod has not started ({pod.waiting or 'not scheduled yet'}){detail}")

@@ -105,6 +105,7 @@ def test_a_repository(levada, tmp_path):
         (["etl.py:etl", "--requirements", "gone.txt"], "gone.txt cannot be read", 1),
         (["etl.py:etl", "-r", "--evil"], "a requirement is a package", 1),
         (["etl.py:etl", "--timezone", "UTC"], "add --cron, --interval or --rrule", 2),
+        (["etl.py:etl", "--cron", "0 25 * * *"], "day of week; '0 6 * * 1-5' is six on workdays\n", 1),
         (["etl.py:etl", "-p", "days=often"], "parameter 'days'", 1),
         (["etl.py:etl", "--storage", "s3://b/x", "--path", "/app"], "not both", 1),
         (["etl.py:etl"], "set KUBECONFIG or pass --kubeconfig FILE", 5),
@@ -115,3 +116,4 @@ def test_what_cannot_work_is_said(levada, arguments, words, code):
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+    assert "a storage is a URL" not in done.stderr

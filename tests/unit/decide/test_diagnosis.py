@@ -42,7 +42,7 @@ CODE, INFRA = Blame.CODE, Blame.INFRASTRUCTURE
 def test_why_waiting(case, pod, category, final):
     found = why_waiting(pod)
     assert (found.category, found.final) == (category, final)
-    assert found.summary and found.resolution
+    assert found.summary.endswith(".") and found.resolution
 
 
 def ended(exit_code, **fields):
