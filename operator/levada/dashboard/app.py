@@ -3,12 +3,16 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from ipaddress import ip_address
+from socket import gethostname
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -44,6 +48,8 @@ HEADERS: Final = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+# What Kubernetes calls an object. Anything else in a path (`?`, `#`, an encoded slash) would ask the API server for something else.
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 NO_PAGES: Final = "The dashboard's pages are not built here: `make pages` builds them. The API answers under /api/v1.\n"
 Handler = Callable[[Ask], Awaitable[Any]]
 
@@ -119,11 +125,33 @@ class Guard:
 
 
 def is_own_host(host: str, settings: DashboardSettings) -> bool:
-    """Whether the dashboard is meant. On loopback only by this machine's names: a foreign name that resolves to it is an attack."""
-    name = urlsplit(f"//{host}").hostname or ""
+    """Whether the dashboard is meant. On loopback only by this machine's names: a foreign name that resolves to it is an attack.
+
+    Elsewhere by any name, as nothing is told without a token or the proxy; but an anonymous one tells everything, so there it has to
+    be an address, which nobody can make resolve to something else, or this machine's name.
+    """
+    name = _host_of(f"//{host}")
     if name in LOOPBACK or name in settings.hosts:
         return True
-    return not settings.hosts and settings.host not in LOOPBACK
+    if settings.hosts or settings.host in LOOPBACK:
+        return False
+    return settings.mode != "anonymous" or _is_address(name) or name == gethostname()
+
+
+def _host_of(url: str) -> str:
+    """The name of the host in a URL; empty where none can be read."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _endpoint(server: Server, route: Route) -> Callable[[Request], Awaitable[Response]]:
@@ -145,6 +173,7 @@ def _endpoint(server: Server, route: Route) -> Callable[[Request], Awaitable[Res
                 "the write lacks the session's token",
                 "Ask for /api/v1/session again, and send csrfToken as X-Levada-CSRF.",
             )
+        _check_names(request)
         ask = Ask(server, viewer, request, query=_query(route, request), order=await _order(route, request))
         return _encoded(await handler(ask))
 
@@ -164,6 +193,13 @@ def _nobody(server: Server, *, wrong: bool, problem: Problem) -> Session:
     )
 
 
+def _check_names(request: Request) -> None:
+    for noun, value in request.path_params.items():
+        if not _NAME.fullmatch(value):
+            words = f"{value[:100]!r} is no {noun} of an object"
+            raise Problem(404, "NotFound", words, "Names have small letters, digits, `-` and `.`.")
+
+
 def _check_origin(request: Request, settings: DashboardSettings) -> None:
     """Refuse a write that another site's page sends."""
     if settings.read_only:
@@ -171,7 +207,7 @@ def _check_origin(request: Request, settings: DashboardSettings) -> None:
             403, "ReadOnly", "this dashboard is read-only", "Start it in another mode: see docs/howto/dashboard.md."
         )
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host", ""):
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
         raise Problem(
             403, "CsrfRefused", f"the write comes from another site ({origin})", "Open the dashboard's own address."
         )
@@ -206,7 +242,8 @@ async def _order(route: Route, request: Request) -> Any:
         raise Problem(415, "Invalid", "an order is JSON", "Send Content-Type: application/json.")
     try:
         given = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
+        orjson.dumps(given)  # as it would be sent on: half characters, endless numbers and deep nesting end here
+    except (ValueError, TypeError, RecursionError):
         raise Problem(422, "Invalid", "the order is no JSON") from None
     return _valid(route.order, given, "order")
 

@@ -18,6 +18,7 @@ from levada.exceptions import LevadaError
 from levada.settings import home
 
 _AT_ONCE: Final = 8
+_LEADS_OUT: Final = re.compile(r"/\.\.?(/|$)|::|[?#\\]")  # out of its folder, or to another place altogether
 T = TypeVar("T")
 Object = Mapping[str, Any]
 
@@ -31,7 +32,8 @@ class Archives:
     def problem(self, url: str) -> str:
         """Why a storage may not be read; empty if it may."""
         if self._allowed is None or any(
-            url == each or url.startswith(f"{each.rstrip('/')}/") for each in self._allowed
+            url == each or (url.startswith(f"{each.rstrip('/')}/") and not _LEADS_OUT.search(url))
+            for each in self._allowed
         ):
             return ""
         return (
@@ -71,6 +73,8 @@ class Archives:
             return await asyncio.to_thread(lambda: look(Archive.of(place.storage))), ""
         except LevadaError as error:
             return otherwise, str(error)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            return otherwise, f"what is there is no archive of Levada ({type(error).__name__}: {error})"
 
     def urls(self, deployments: Sequence[Object]) -> list[str]:
         """The storages of these Deployments that may be read; in the hands of a person also that of their machine."""
@@ -81,13 +85,17 @@ class Archives:
         return [url for url in dict.fromkeys(found) if not self.problem(url)]
 
     async def find(self, urls: list[str], namespace: str, name: str) -> dict[str, Any] | None:
-        """The newest archived run of a name, with all its task rows, and where its archive is."""
+        """The newest archived run of a name, with all its task rows, and where its archive is.
+
+        Whoever can write into the archive of one namespace can write any record there, so it is not asked whose run it is.
+        """
         for url in urls:
             found, _ = await self.try_read(
                 ArchivePlace(storage=url, path=""), lambda archive: newest(archive, namespace, name), None
             )
             if found is not None:
                 record, run = found
+                run["metadata"] = {**run["metadata"], "namespace": namespace, "name": name}
                 run["status"]["archive"] = {"storage": url, "path": record.entry.folder, "complete": record.complete}
                 return run
         return None
@@ -101,11 +109,12 @@ class Archives:
         async def look(url: str, namespace: str) -> tuple[list[Entry], str]:
             some: list[Entry] = []
             async with at_once:
-                return await self.try_read(
+                found, problem = await self.try_read(
                     ArchivePlace(storage=url, path=""),
                     lambda archive: archive.list_runs(namespace, deployment, limit=limit, before=before),
                     some,
                 )
+            return [entry for entry in found if entry.namespace == namespace], problem
 
         answers = await asyncio.gather(*(look(url, namespace) for url, namespace in places))
         entries = sorted(

@@ -41,8 +41,11 @@ class Files:
 
     def answer(self, path: str, request: Request) -> Response | None:
         """The file of that path in the folder; None: there is none."""
-        file = (self._root / path).resolve()
-        if not file.is_relative_to(self._root) or not file.is_file():
+        try:
+            file = (self._root / path).resolve()
+            if not file.is_relative_to(self._root) or not file.is_file():
+                return None
+        except (OSError, ValueError):  # no file can be called so
             return None
         kept = self._read(file)
         headers = {

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 RING: Final = 8192
 BATCH_S: Final = 0.1
 PING_S: Final = 15.0
+_ID_DIGITS: Final = 18
 
 
 class Item(NamedTuple):
@@ -54,7 +55,7 @@ class Hub:
         server, _, number = last_event_id.partition("-")
         if not last_event_id:
             return self._next, "connected"
-        if server != self.server or not number.isdecimal() or int(number) >= self._next:
+        if server != self.server or not number.isdecimal() or len(number) > _ID_DIGITS or int(number) >= self._next:
             return self._next, "restarted"
         following = int(number) + 1
         oldest = self._ring[0].number if self._ring else self._next

@@ -109,7 +109,7 @@ def _read(cursor: str, sort: str) -> tuple[Any, str, str]:
         if not (isinstance(namespace, str) and isinstance(name, str)):
             raise TypeError
         return wanted(value), namespace, name
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise Problem(
             422, "Invalid", "the cursor is none of this list", "Ask for the first page, without a cursor."
         ) from None

@@ -16,6 +16,7 @@ _RECORD: Final = re.compile(
 )
 _STAMP: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d) ?(.*)", re.DOTALL)
 MAX_LINE_CHARS: Final = 64 * 1024
+_MAX_LINE_BYTES: Final = 4 * MAX_LINE_CHARS
 
 
 class LineReader:
@@ -30,9 +31,12 @@ class LineReader:
 
     def feed(self, piece: bytes) -> Iterator[LogLine]:
         """The lines that are whole now."""
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+        *lines, rest = piece.split(b"\n")
         for line in lines:
-            yield self._line(line)
+            whole, self._rest = self._rest + line, b""
+            yield self._line(whole)
+        # What nobody will see of a line that does not end is not kept: a progress bar may write on one for days.
+        self._rest += rest[: _MAX_LINE_BYTES - len(self._rest)]
 
     def end(self) -> Iterator[LogLine]:
         """What came without an end of line."""

@@ -13,7 +13,7 @@ from levada.dashboard.models.queries import LogQuery
 from levada.dashboard.problems import Problem, forbidden, of_kube
 from levada.dashboard.rows import phase_of
 from levada.dashboard.store import Key, Store
-from levada.dashboard.viewers import Viewer, may
+from levada.dashboard.viewers import Viewer, may, need
 from levada.kube.client import Client
 from levada.kube.errors import Forbidden, KubeError
 from levada.resources.kinds import PODS
@@ -21,6 +21,8 @@ from levada.resources.names import CONTAINER_NAME, LABEL_ATTEMPT, LABEL_RUN, LAB
 from levada.resources.phases import is_terminal
 
 MAX_SCAN_BYTES: Final = 64 * 1024 * 1024
+MAX_PAGE_CHARS: Final = 8 * 1024 * 1024
+_LARGE: Final = "the log is large: this is a part of it"
 LINES_AT_ONCE: Final = 500
 GATHER_S: Final = 0.15
 LOOK_S: Final = 1.0
@@ -66,12 +68,14 @@ async def page(
     archives: Archives,
 ) -> LogPage:
     """A part of the log."""
+    # Who may not read the log from the pod may not read its copy either: it is the same log.
+    await need(viewer, "get", "pods/log", namespace, "")
     pods: list[Pod] = []
     words = ""
-    if await may(viewer, "list", "pods", namespace, "") and await may(viewer, "get", "pods/log", namespace, ""):
+    if await may(viewer, "list", "pods", namespace, ""):
         pods = await pods_of(viewer, namespace, run)
     else:
-        words = str(forbidden("get", "pods/log", namespace, viewer.user))
+        words = str(forbidden("list", "pods", namespace, viewer.user))
     kept, _ = await archives.try_read(place, lambda archive: archive.attempts(place.path if place else ""), _NONE)
     attempts = sorted({*kept, *(pod.attempt for pod in pods if pod.started)})
     attempt = query.attempt or newest or (attempts[-1] if attempts else 1)
@@ -95,32 +99,54 @@ _NONE: list[int] = []
 async def _page(
     pieces: AsyncIterator[bytes], query: LogQuery, attempt: int, attempts: list[int], origin: Any, *, live: bool
 ) -> LogPage:
-    first = _line_of(query.cursor)
-    reader = LineReader(stamped=origin == "pod")
-    kept: deque[LogLine] = deque(maxlen=query.limit if query.tail else None)
-    scanned, cursor, message = 0, None, ""
+    first, scanned, cursor = _line_of(query.cursor), 0, None
+    reader, kept = LineReader(stamped=origin == "pod"), _Kept(query)
     try:
         async for piece in pieces:
             scanned += len(piece)
             for line in reader.feed(piece):
                 if line.number >= first and fits(line, query):
-                    kept.append(line)
-                    if not query.tail and len(kept) > query.limit:
+                    kept.add(line)
+                    if kept.following is not None:
                         break
-            if (not query.tail and len(kept) > query.limit) or scanned > MAX_SCAN_BYTES:
+            if kept.following is not None or scanned > MAX_SCAN_BYTES:
                 break
         else:
-            kept.extend(line for line in reader.end() if line.number >= first and fits(line, query))
+            for line in reader.end():
+                if line.number >= first and fits(line, query):
+                    kept.add(line)
     except KubeError as error:
         raise of_kube(error) from None
-    if not query.tail and len(kept) > query.limit:
-        cursor = str(kept.pop().number)
+    if kept.following is not None:
+        cursor = str(kept.following)
     elif scanned > MAX_SCAN_BYTES:
-        cursor, message = str(reader.number + 1), "the log is large: this is a part of it"
+        cursor = str(reader.number + 1)
     return LogPage(
-        attempt=attempt, attempts=attempts, origin=origin, items=list(kept), cursor=cursor, live=live,
-        next_number=int(cursor) if cursor else reader.number + 1, message=message,
+        attempt=attempt, attempts=attempts, origin=origin, items=list(kept.lines), cursor=cursor, live=live,
+        next_number=int(cursor) if cursor else reader.number + 1,
+        message=_LARGE if kept.cut or scanned > MAX_SCAN_BYTES else "",
     )  # fmt: skip
+
+
+class _Kept:
+    """The lines of a page: as many as were asked for, and no more than fit into an answer. `following`: where the next page begins."""
+
+    def __init__(self, query: LogQuery) -> None:
+        self.lines: deque[LogLine] = deque()
+        self.following: int | None = None
+        self.cut = False
+        self._query, self._chars = query, 0
+
+    def add(self, line: LogLine) -> None:
+        """One line more; of a tail the first ones go."""
+        self._chars += len(line.message)
+        self.lines.append(line)
+        while len(self.lines) > self._query.limit or (self._chars > MAX_PAGE_CHARS and len(self.lines) > 1):
+            self.cut |= len(self.lines) <= self._query.limit
+            if not self._query.tail:
+                self.following = self.lines.pop().number
+                return
+            self._chars -= len(self.lines.popleft().message)
 
 
 async def stream(
@@ -204,7 +230,7 @@ async def _follow(client: Client, namespace: str, pod: Pod, first: int) -> Async
 def place_in(last_event_id: str, attempt: int | None, first: int) -> tuple[int, int]:
     """Which attempt and line to begin with: as the id of the last event says, else as asked for."""
     before, _, number = last_event_id.partition(".")
-    if before.isdecimal() and number.isdecimal():
+    if before.isdecimal() and number.isdecimal() and len(last_event_id) < 40:
         return int(before), int(number)
     return attempt or 0, first
 

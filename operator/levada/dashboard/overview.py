@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from heapq import nlargest
 from statistics import fmean
 from typing import Final
 
@@ -17,7 +18,7 @@ from levada.dashboard.models import (
     StartsBucket,
     TrendBucket,
 )
-from levada.dashboard.store import FAILED, Entry, Store
+from levada.dashboard.store import FAILED, Entry, Key, Store
 from levada.dashboard.viewers import Scope
 from levada.decide.definition_views import deployment_view, queue_view, schedule_view
 from levada.decide.forecast import forecast
@@ -60,7 +61,7 @@ def overview_of(
         counts=PhaseCounts.model_validate(dict(counts)),
         active=[entry.as_row() for entry in active[:SHOWN]],
         active_total=len(active),
-        failures=failures_of(failed, store)[:SHOWN],
+        failures=failures_of(failed, store),
         failures_total=len(failed),
         failures_since=since,
         upcoming=upcoming[:TICKS_SHOWN],
@@ -80,26 +81,31 @@ def overview_of(
 
 
 def failures_of(failed: Iterable[Entry], store: Store) -> list[FailureReason]:
-    """Failures by Deployment and reason, the newest first."""
+    """Failures by Deployment and reason, the newest first; as many as are shown."""
     groups: dict[tuple[str, str, str], list[Entry]] = {}
     for entry in failed:
         groups.setdefault((entry.namespace, entry.deployment, entry.reason), []).append(entry)
     found = []
-    for (namespace, deployment, reason), entries in groups.items():
-        newest = max(entries, key=lambda entry: entry.completed_s)
+    # Reasons are what runs write themselves: there may be as many as there are runs, so only what is shown is looked at closely.
+    for newest, entries in nlargest(
+        SHOWN, ((max(each, key=_ended), each) for each in groups.values()), key=lambda each: _ended(each[0])
+    ):
         row = newest.as_row()
         later = (
             each.phase == "Completed" and each.created_s > newest.created_s
-            for each in store.runs.values()
-            if each.namespace == namespace and each.deployment == deployment
+            for each in map(store.runs.__getitem__, store.runs_of.get(Key(newest.namespace, newest.deployment), ()))
         )
         found.append(
             FailureReason(
-                namespace=namespace, deployment=deployment, reason=reason, message=row.message, count=len(entries),
-                newest=row, recovered=any(later),
+                namespace=newest.namespace, deployment=newest.deployment, reason=newest.reason, message=row.message,
+                count=len(entries), newest=row, recovered=any(later),
             )
         )  # fmt: skip
-    return sorted(found, key=lambda each: each.newest.completion_time or each.newest.created_time, reverse=True)
+    return found
+
+
+def _ended(entry: Entry) -> float:
+    return entry.completed_s or entry.created_s
 
 
 def trend_of(entries: Iterable[Entry], now: datetime) -> list[TrendBucket]:

@@ -192,11 +192,10 @@ async def get_retry_plan(ask: Ask) -> m.RetryPlan:
 
 
 async def get_events(ask: Ask) -> m.EventList:
-    """Events about the run, its Jobs and pods, with the viewer's own rights."""
+    """Events about the run, its Jobs and pods, with the viewer's own rights; of nothing else, as nobody may be a viewer with many."""
     names = [ask.name]
-    entry = ask.server.store.runs.get(Key(ask.namespace, ask.name))
-    if entry is not None:
-        found = await ask.server.run(ask.viewer, ask.namespace, ask.name)
+    found = await ask.server.run(ask.viewer, ask.namespace, ask.name)
+    if not found.archived:
         status = found.run.get("status") or {}
         newest = (status.get("attempts") or ())[-2:]
         names += [each[field] for each in newest for field in ("job", "pod") if each.get(field)]
@@ -338,7 +337,7 @@ async def get_schedule(ask: Ask) -> m.ScheduleDetail:
 async def list_ticks(ask: Ask) -> m.TickList:
     """Past and future ticks."""
     query = ask.query
-    if not query.from_ <= query.to <= query.from_ + MAX_TICK_SPAN:
+    if not timedelta(0) <= query.to - query.from_ <= MAX_TICK_SPAN:
         raise Problem(422, "Invalid", "`to` must be after `from`, by 92 days at most", "Ask for less time.")
     now, found = datetime.now(UTC), list[m.TickItem]()
     for obj in await _visible(ask, SCHEDULES):

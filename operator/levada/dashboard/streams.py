@@ -1,8 +1,9 @@
 """Handlers of logs, and of what comes as it happens. Each is named after its route."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from starlette.responses import Response, StreamingResponse
 
@@ -32,21 +33,31 @@ async def get_logs(ask: Ask) -> LogPage:
 
 async def stream_logs(ask: Ask) -> Response:
     """The log as it comes."""
-    await need(ask.viewer, "get", FLOW_RUNS.plural, ask.namespace)
-    await need(ask.viewer, "list", "pods", ask.namespace, "")
-    await need(ask.viewer, "get", "pods/log", ask.namespace, "")
+    await _need_logs(ask)
     if Key(ask.namespace, ask.name) not in ask.server.store.runs:
         await ask.server.run(ask.viewer, ask.namespace, ask.name)
     start = logs.place_in(ask.request.headers.get("last-event-id", ""), ask.query.attempt, ask.query.from_)
     lines = logs.stream(ask.viewer, ask.server.store, ask.namespace, ask.name, attempt=ask.query.attempt, start=start)
-    return StreamingResponse(_quietly(lines), headers=_EVENTS, media_type="text/event-stream")
+    return StreamingResponse(_quietly(ask, lines), headers=_EVENTS, media_type="text/event-stream")
 
 
-async def _quietly(lines: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    """A stream whose source breaks off ends: the browser connects again."""
+async def _need_logs(ask: Ask) -> None:
+    await need(ask.viewer, "get", FLOW_RUNS.plural, ask.namespace)
+    await need(ask.viewer, "list", "pods", ask.namespace, "")
+    await need(ask.viewer, "get", "pods/log", ask.namespace, "")
+
+
+async def _quietly(ask: Ask, lines: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """A stream whose source breaks off ends, as does one whose viewer has lost the right: the browser connects again."""
+    asked_s = time.monotonic()
     with suppress(KubeError, Problem):
-        async for each in lines:
-            yield each
+        async with aclosing(lines):
+            async for each in lines:
+                if time.monotonic() - asked_s > FRESH_S:
+                    await ask.server.viewers.of(ask.request)
+                    await _need_logs(ask)
+                    asked_s = time.monotonic()
+                yield each
 
 
 async def stream(ask: Ask) -> Response:

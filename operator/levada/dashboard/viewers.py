@@ -30,7 +30,8 @@ MAX_TOKEN_CHARS: Final = 16_384
 _AT_ONCE: Final = 16
 _REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _WHO: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-Right = tuple[str, str, str, str]  # verb, resource[/subresource], group, namespace
+MAX_ANSWERS: Final = 5000
+Right = tuple[str, str, str, str, str]  # verb, resource[/subresource], group, namespace, name
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class Viewers:
         viewer = self._viewer(request)
         if time.monotonic() - viewer.known_at_s > FRESH_S:
             await self._identify(viewer)
-        return viewer
+        return self._remember(viewer)
 
     def csrf_token(self, viewer: Viewer) -> str:
         """What the viewer's writes have to bring: another site's page cannot know it."""
@@ -104,16 +105,14 @@ class Viewers:
             ):
                 raise unauthorized("a bearer token is needed")
             key = f"token:{hashlib.sha256(token.encode()).hexdigest()}"
-            return self._remembered(key) or self._remember(
-                Viewer(key, self._bare.acting_as(StaticHeader(f"Bearer {token.strip()}")))
-            )
+            return self._known.get(key) or Viewer(key, self._bare.acting_as(StaticHeader(f"Bearer {token.strip()}")))
         if mode == "proxy":
             return self._forwarded(request)
-        return self._remembered(mode) or self._remember(Viewer(mode, self._own))
+        return self._known.get(mode) or Viewer(mode, self._own)
 
     def _forwarded(self, request: HTTPConnection) -> Viewer:
         """Whom the proxy says. Kubernetes' own identities are never taken from it: it would lend them to anybody who can write a header."""
-        given = request.headers.get("x-levada-proxy-secret", "")
+        given = _only(request, "x-levada-proxy-secret")
         wanted = self._settings.proxy_secret
         peer = request.client.host if request.client else ""
         trusted = hmac.compare_digest(given.encode(), wanted.encode()) if wanted else peer in LOOPBACK
@@ -121,7 +120,7 @@ class Viewers:
             raise Problem(
                 401, "Unauthorized", "this request does not come from the authenticating proxy", "Open the address of the proxy."
             )  # fmt: skip
-        user = request.headers.get("x-forwarded-user", "").strip()
+        user = _only(request, "x-forwarded-user")
         groups = tuple(
             sorted({part.strip() for value in request.headers.getlist("x-forwarded-groups") for part in value.split(",")} - {""})
         )  # fmt: skip
@@ -135,18 +134,12 @@ class Viewers:
             )
         key = "proxy:" + "\n".join((user, *groups))
         headers = (("Impersonate-User", user), *(("Impersonate-Group", each) for each in groups))
-        return self._remembered(key) or self._remember(
-            Viewer(key, self._own.acting_as(self._own.connection.credentials, headers))
-        )
-
-    def _remembered(self, key: str) -> Viewer | None:
-        found = self._known.get(key)
-        if found is not None:
-            self._known.move_to_end(key)
-        return found
+        return self._known.get(key) or Viewer(key, self._own.acting_as(self._own.connection.credentials, headers))
 
     def _remember(self, viewer: Viewer) -> Viewer:
-        self._known[viewer.key] = viewer
+        """Keep who is known. Not before: whoever sends a thousand wrong tokens would have the others forgotten."""
+        viewer = self._known.setdefault(viewer.key, viewer)
+        self._known.move_to_end(viewer.key)
         if len(self._known) > MAX_VIEWERS:
             self._known.popitem(last=False)
         return viewer
@@ -171,20 +164,33 @@ class Viewers:
         viewer.known_at_s = time.monotonic()
 
 
-async def may(viewer: Viewer, verb: str, resource: str, namespace: str, group: str = GROUP) -> bool:
-    """Whether the viewer has a right; of the last half minute.
+def _only(request: HTTPConnection, header: str) -> str:
+    """The one value of a header. Of two, one is what a browser sent and the proxy did not drop.
+
+    Raises:
+        Problem: there are several.
+    """
+    values = request.headers.getlist(header)
+    if len(values) > 1:
+        words = f"the request has the header {header} {len(values)} times"
+        raise Problem(401, "Unauthorized", words, "Let the proxy set the header in place of adding one.")
+    return values[0].strip() if values else ""
+
+
+async def may(viewer: Viewer, verb: str, resource: str, namespace: str, group: str = GROUP, *, name: str = "") -> bool:
+    """Whether the viewer has a right, of all objects or of one by name; of the last half minute.
 
     Raises:
         Problem: the API server does not say, and has not for minutes.
     """
-    right = (verb, resource, group, namespace)
+    right = (verb, resource, group, namespace, name)
     known, now = viewer.answers.get(right), time.monotonic()
     if known is not None and now - known.at_s < FRESH_S:
         return known.allowed
     plural, _, subresource = resource.partition("/")
     attributes = {"verb": verb, "group": group, "resource": plural, "namespace": namespace}
-    if subresource:
-        attributes["subresource"] = subresource
+    attributes |= {"subresource": subresource} if subresource else {}
+    attributes |= {"name": name} if name else {}
     body = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
@@ -200,17 +206,20 @@ async def may(viewer: Viewer, verb: str, resource: str, namespace: str, group: s
             return known.allowed
         raise away(error) from None
     allowed = bool((said.get("status") or {}).get("allowed"))
+    viewer.answers.pop(right, None)
     viewer.answers[right] = Answer(allowed, now)
+    if len(viewer.answers) > MAX_ANSWERS:  # namespaces are what the viewer writes into addresses
+        viewer.answers.pop(next(iter(viewer.answers)))
     return allowed
 
 
-async def need(viewer: Viewer, verb: str, resource: str, namespace: str, group: str = GROUP) -> None:
+async def need(viewer: Viewer, verb: str, resource: str, namespace: str, group: str = GROUP, *, name: str = "") -> None:
     """Go on only if the viewer has a right.
 
     Raises:
         Problem: 403, which names the right.
     """
-    if not await may(viewer, verb, resource, namespace, group):
+    if not await may(viewer, verb, resource, namespace, group, name=name):
         raise forbidden(verb, f"{resource}.{group}" if group else resource, namespace, viewer.user)
 
 

@@ -13,6 +13,7 @@ from levada.dashboard.models import Created, Done, FieldProblem, Ref
 from levada.dashboard.problems import Problem, forbidden, not_found, of_kube
 from levada.dashboard.rows import ENDED_BACKFILLS, ready, status_of
 from levada.dashboard.server import Ask
+from levada.dashboard.viewers import need
 from levada.decide.definition_views import flow_view
 from levada.decide.json_schema import violations
 from levada.decide.orders import (
@@ -236,7 +237,12 @@ def _warnings(deployment: Mapping[str, Any] | None) -> list[str]:
 # --- definitions ------------------------------------------------------------------------------------------------------
 
 
-def _known(ask: Ask, kind: Kind, called: str) -> Object:
+async def _known(ask: Ask, kind: Kind, called: str, *, creates: Kind | None = None) -> Object:
+    """The object, for who may change it, or may create what is made from it: to others not even whether there is one is told."""
+    if creates is not None:
+        await need(ask.viewer, "create", creates.plural, ask.namespace)
+    else:
+        await need(ask.viewer, "patch", kind.plural, ask.namespace, name=ask.name)
     obj = ask.server.store.get(kind.kind, ask.namespace, ask.name)
     if obj is None:
         raise not_found(called, ask.name, ask.namespace)
@@ -245,7 +251,7 @@ def _known(ask: Ask, kind: Kind, called: str) -> Object:
 
 async def run_deployment(ask: Ask) -> Created:
     """Start a run."""
-    deployment, given = _known(ask, DEPLOYMENTS, "deployment"), ask.order
+    deployment, given = await _known(ask, DEPLOYMENTS, "deployment", creates=FLOW_RUNS), ask.order
     spec = deployment.get("spec") or {}
     flow = ask.server.flow_of(deployment)
     _check_parameters(flow, {**(spec.get("parameters") or {}), **given.parameters})
@@ -276,7 +282,8 @@ def _names(given: Any, base: str) -> list[str]:
 async def _switch(ask: Ask, kind: Kind, spec: Object, words: str) -> Done:
     """Change the spec of a Deployment or Schedule that is known."""
     called = kind.kind.lower()
-    return await _patch(ask, kind, {"spec": spec}, f"{called} {ask.name} {words}", uid=_uid(_known(ask, kind, called)))
+    obj = await _known(ask, kind, called)
+    return await _patch(ask, kind, {"spec": spec}, f"{called} {ask.name} {words}", uid=_uid(obj))
 
 
 async def pause_deployment(ask: Ask) -> Done:
@@ -302,7 +309,7 @@ async def resume_schedule(ask: Ask) -> Done:
 
 async def backfill_schedule(ask: Ask) -> Created:
     """Run its ticks of the past."""
-    schedule, given = _known(ask, SCHEDULES, "schedule"), ask.order
+    schedule, given = await _known(ask, SCHEDULES, "schedule", creates=BACKFILLS), ask.order
     if given.end_time < given.start_time:
         problem = FieldProblem(field="endTime", message="The window ends before it begins.")
         raise Problem(422, "Invalid", "the window ends before it begins", problems=[problem])
@@ -322,7 +329,7 @@ async def backfill_schedule(ask: Ask) -> Created:
 
 
 async def _change_backfill(ask: Ask, spec: Object, words: str) -> Done:
-    obj = _known(ask, BACKFILLS, "backfill")
+    obj = await _known(ask, BACKFILLS, "backfill")
     phase = status_of(obj).get("phase")
     if phase in ENDED_BACKFILLS:
         raise Problem(409, "Conflict", f"backfill {ask.name!r} has ended as {phase}", "Make a new one.")
@@ -347,7 +354,10 @@ async def cancel_backfill(ask: Ask) -> Done:
 async def _change_queue(ask: Ask, spec: Object, words: str) -> Done:
     """Change a WorkQueue, or make it, if only Deployments name it so far."""
     obj = ask.server.store.get("WorkQueue", ask.namespace, ask.name)
-    if obj is not None:
+    if obj is None:
+        await need(ask.viewer, "create", WORK_QUEUES.plural, ask.namespace)
+    else:
+        await need(ask.viewer, "patch", WORK_QUEUES.plural, ask.namespace, name=ask.name)
         return await _patch(ask, WORK_QUEUES, {"spec": spec}, words, uid=_uid(obj))
     if all(ask.name != key.name or ask.namespace != key.namespace for key in ask.server.views.queue_names()):
         raise not_found("work queue", ask.name, ask.namespace)

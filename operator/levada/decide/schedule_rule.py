@@ -60,12 +60,20 @@ class Rule:
         start, end = parse(self.start_time), parse(self.end_time)
         if read is None or (start is not None and end is not None and end < start):
             return iter(())
-        found = read(max(after, start - _JUST_BEFORE) if start is not None else after)
+        found = _to_the_end(read, after if start is None or after >= start else start - _JUST_BEFORE)
         return takewhile(lambda tick: tick <= end, found) if end is not None else found
 
     def has(self, tick: datetime) -> bool:
         """Whether the moment is one of the ticks."""
         return next(self.ticks(tick - _JUST_BEFORE), None) == tick
+
+
+def _to_the_end(read: Ticks, after: datetime) -> Iterator[datetime]:
+    """Until the calendar ends: a startTime in the year 9999 is a Schedule without ticks, and no error of all who look at it."""
+    try:
+        yield from read(after)
+    except OverflowError:
+        return
 
 
 @lru_cache(maxsize=20_000)
@@ -82,6 +90,8 @@ def _read(rule: Rule) -> tuple[Ticks | None, str]:
         )
     except ScheduleError as error:
         return None, str(error)
+    except OverflowError:
+        return None, f"the anchor {rule.anchor} lies at the end of the calendar; choose one near the first tick"
     return read, ""
 
 

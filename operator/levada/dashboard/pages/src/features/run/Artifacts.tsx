@@ -80,10 +80,9 @@ function LinkBody({ data }: { data: unknown }) {
   );
 }
 
-/** Nothing is loaded from another host without being asked: an image elsewhere is a link. */
+/** Nothing is loaded without being asked: an image elsewhere is a link, and a path here may be one that signs the viewer out. */
 function ImageBody({ address, label }: { address: string; label: string }) {
-  if (address.startsWith("data:image/") || address.startsWith("/"))
-    return <img className={styles.image} src={address} alt={label} />;
+  if (address.startsWith("data:image/")) return <img className={styles.image} src={address} alt={label} />;
   return <LinkBody data={{ link: address, text: `${label} (${address})` }} />;
 }
 
