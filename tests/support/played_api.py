@@ -17,7 +17,7 @@ class PlayedServer:
     """What every client of a test talks to."""
 
     def __init__(self):
-        self.created, self.away, self.reviews = [], False, 0
+        self.created, self.away, self.reviews, self.got = [], False, 0, []
 
 
 class PlayedClient:
@@ -45,6 +45,7 @@ class PlayedClient:
         return {"status": {"allowed": (asked["verb"], asked["resource"], asked["namespace"]) in RIGHTS[self.user]}}
 
     async def get(self, kind, name, namespace=None):
+        self.server.got.append(name)
         if name != "r":
             raise NotFound(404, "NotFound", f"no {name}")
         return run_of(namespace)

@@ -210,6 +210,11 @@ class Views:
         return list(found.values())
 
 
+def without_runs(row: DeploymentRow) -> DeploymentRow:
+    """The row for who may not list the runs."""
+    return row.model_copy(update={"recent": [], "active": 0, "success_ratio": None})
+
+
 def ledger(schedule: Object) -> list[LedgerItem]:
     """The fate of the newest ticks, the newest first."""
     items = [

@@ -13,7 +13,7 @@ from levada.archive.reader import Archive
 from levada.archive.runs import run_of, with_tasks
 from levada.dashboard import models as m
 from levada.dashboard.actions import Rights
-from levada.dashboard.definitions import ledger
+from levada.dashboard.definitions import ledger, without_runs
 from levada.dashboard.detail import Beside, detail_of
 from levada.dashboard.health import health_of, problem_of_agents
 from levada.dashboard.listing import page_of
@@ -22,7 +22,7 @@ from levada.dashboard.problems import Problem, not_found, of_kube
 from levada.dashboard.rows import agent_row, backfill_row, block_row, conditions, limit_row, recent, run_row
 from levada.dashboard.server import Ask, Server
 from levada.dashboard.store import Key
-from levada.dashboard.viewers import need
+from levada.dashboard.viewers import may, need
 from levada.decide.definition_views import deployment_view, flow_view, schedule_view
 from levada.decide.orders import plan_of, shares_of
 from levada.decide.times import parse
@@ -34,6 +34,7 @@ from levada.resources.kinds import (
     DEPLOYMENTS,
     EVENTS,
     FLOW_RUNS,
+    FLOWS,
     NODES,
     SCHEDULES,
     WORK_QUEUES,
@@ -151,8 +152,8 @@ async def get_run(ask: Ask) -> m.RunDetail:
         if (row := entry.as_row()).retry_of == ask.name
     ]
     beside = Beside(
-        deployment=deployment,
-        flow=server.flow_of(deployment),
+        deployment=deployment if await may(ask.viewer, "get", DEPLOYMENTS.plural, ask.namespace) else None,
+        flow=await _flow_of(ask, deployment),
         artifacts=artifacts,
         earlier=earlier,
         retries=tuple(retries),
@@ -163,6 +164,12 @@ async def get_run(ask: Ask) -> m.RunDetail:
         run, beside, now=datetime.now(UTC), actions=await rights(ask).of_run(run, archived=found.archived),
         stale=server.feeds.stale("FlowRun"),
     )  # fmt: skip
+
+
+async def _flow_of(ask: Ask, deployment: Mapping[str, Any] | None) -> Object | None:
+    """The Flow of a Deployment, for who may read it."""
+    flow = ask.server.flow_of(deployment)
+    return flow if flow is not None and await may(ask.viewer, "get", FLOWS.plural, ask.namespace) else None
 
 
 async def _unfolded(server: Server, run: Object, place: m.ArchivePlace | None) -> Object:
@@ -249,7 +256,9 @@ async def get_yaml(ask: Ask) -> Response:
 
 async def list_deployments(ask: Ask) -> m.DeploymentList:
     """Deployments."""
-    items = [ask.server.views.deployment(obj) for obj in await _visible(ask, DEPLOYMENTS)]
+    runs = await ask.server.scope(ask.viewer, FLOW_RUNS)
+    rows = [ask.server.views.deployment(obj) for obj in await _visible(ask, DEPLOYMENTS)]
+    items = [row if row.namespace in runs else without_runs(row) for row in rows]
     return m.DeploymentList(items=items, **_of(ask, "Deployment", "FlowRun"))
 
 
@@ -260,11 +269,15 @@ async def get_deployment(ask: Ask) -> m.DeploymentDetail:
     obj = server.store.get("Deployment", ask.namespace, ask.name)
     if obj is None:
         raise not_found("deployment", ask.name, ask.namespace)
-    view, flow = deployment_view(obj), server.flow_of(obj)
-    code = flow_view(flow) if flow else None
+    view, flow = deployment_view(obj), await _flow_of(ask, obj)
+    code, row, runs = flow_view(flow) if flow else None, server.views.deployment(obj), list[m.RecentRun]()
+    if await may(ask.viewer, "list", FLOW_RUNS.plural, ask.namespace):
+        runs = [recent(e.as_row()) for e in server.store.runs_of_deployment(Key(ask.namespace, ask.name))[:50]]
+    else:
+        row = without_runs(row)
     infrastructure = view.infrastructure
     return m.DeploymentDetail(
-        deployment=server.views.deployment(obj),
+        deployment=row,
         parameter_schema=dict(code.parameter_schema) if code and code.parameter_schema else None,
         parameters=dict(view.parameters),
         allow_overrides=sorted(view.allow_overrides),
@@ -281,7 +294,7 @@ async def get_deployment(ask: Ask) -> m.DeploymentDetail:
         priority=view.priority,
         storage=(obj.get("status") or {}).get("storage") or view.storage,
         conditions=conditions(obj),
-        recent=[recent(e.as_row()) for e in server.store.runs_of_deployment(Key(ask.namespace, ask.name))[:50]],
+        recent=runs,
         actions=await rights(ask).of_deployment(obj),
         **_of(ask, "Deployment", "FlowRun"),
     )

@@ -1,7 +1,7 @@
 """What all handlers share: the store, the watches, the viewers, the archive; and reading one object for one viewer."""
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -43,6 +43,7 @@ class Server:
         self.viewers = Viewers(settings, own, bare)
         self.feeds = Feeds(own, settings, self.store, self.hub, self.views.row_of)
         self.archives = Archives(settings.storages)
+        self.streams: Counter[str] = Counter()  # open ones, by viewer
         self.started = datetime.now(UTC)
         self._bodies: OrderedDict[Key, tuple[str, Object]] = OrderedDict()
         self._reading: dict[Key, asyncio.Lock] = {}

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from typing import Final
 
 from starlette.responses import Response, StreamingResponse
 
@@ -17,6 +18,8 @@ from levada.dashboard.viewers import FRESH_S, Scope, may, need
 from levada.kube.errors import KubeError
 from levada.resources.kinds import FLOW_RUNS, LEVADA_KINDS, NODES
 
+MAX_STREAMS: Final = 2000
+MAX_STREAMS_OF_A_VIEWER: Final = 100
 _EVENTS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -34,6 +37,7 @@ async def get_logs(ask: Ask) -> LogPage:
 async def stream_logs(ask: Ask) -> Response:
     """The log as it comes."""
     await _need_logs(ask)
+    _need_room(ask)
     if Key(ask.namespace, ask.name) not in ask.server.store.runs:
         await ask.server.run(ask.viewer, ask.namespace, ask.name)
     start = logs.place_in(ask.request.headers.get("last-event-id", ""), ask.query.attempt, ask.query.from_)
@@ -50,7 +54,7 @@ async def _need_logs(ask: Ask) -> None:
 async def _quietly(ask: Ask, lines: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
     """A stream whose source breaks off ends, as does one whose viewer has lost the right: the browser connects again."""
     asked_s = time.monotonic()
-    with suppress(KubeError, Problem):
+    with suppress(KubeError, Problem), _counted(ask):
         async with aclosing(lines):
             async for each in lines:
                 if time.monotonic() - asked_s > FRESH_S:
@@ -62,6 +66,7 @@ async def _quietly(ask: Ask, lines: AsyncGenerator[bytes, None]) -> AsyncIterato
 
 async def stream(ask: Ask) -> Response:
     """Changes as they come."""
+    _need_room(ask)
     seen = await _scopes(ask)
     server, query = ask.server, ask.query
     last = ask.request.headers.get("last-event-id", "") or query.last_event_id or ""
@@ -69,16 +74,19 @@ async def stream(ask: Ask) -> Response:
     def wanted(item: Item) -> bool:
         if query.kind and item.kind not in query.kind:
             return False
+        if item.kind == "Deployment" and item.namespace not in seen["FlowRun"]:  # its row tells of its runs
+            return False
         return item.namespace in seen.get(item.kind, _NOTHING)
 
     async def told() -> AsyncIterator[bytes]:
         renewal = asyncio.create_task(_renew(ask, seen))
         first = b"event: stale\ndata: " + server.feeds.stale_event() + b"\n\n"
         try:
-            async for each in server.hub.follow(last, wanted, first):
-                yield each
-                if renewal.done():  # the viewer's token is not accepted any more
-                    return
+            with _counted(ask):
+                async for each in server.hub.follow(last, wanted, first):
+                    yield each
+                    if renewal.done():  # the viewer's token is not accepted any more
+                        return
         finally:
             renewal.cancel()
 
@@ -86,6 +94,29 @@ async def stream(ask: Ask) -> Response:
 
 
 _NOTHING = Scope()
+
+
+def _need_room(ask: Ask) -> None:
+    """Each open stream costs memory, and one of a log a connection to the API server: nobody takes those of all.
+
+    Raises:
+        Problem: 429, there are too many.
+    """
+    counts, alone = ask.server.streams, ask.server.settings.mode in {"token", "proxy"}
+    if counts.total() >= MAX_STREAMS or (alone and counts[ask.viewer.key] >= MAX_STREAMS_OF_A_VIEWER):
+        raise Problem(429, "TooManyStreams", "too many streams are open", "Close pages.", retry_after_s=5)
+
+
+@contextmanager
+def _counted(ask: Ask) -> Iterator[None]:
+    counts = ask.server.streams
+    counts[ask.viewer.key] += 1
+    try:
+        yield
+    finally:
+        counts[ask.viewer.key] -= 1
+        if not counts[ask.viewer.key]:
+            del counts[ask.viewer.key]
 
 
 async def _scopes(ask: Ask) -> dict[str, Scope]:

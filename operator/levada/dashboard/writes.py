@@ -143,6 +143,7 @@ async def resume_run(ask: Ask) -> Done:
 
 async def retry_run(ask: Ask) -> Created:
     """Repeat it, from what is not stored."""
+    await need(ask.viewer, "create", FLOW_RUNS.plural, ask.namespace)  # what does not fit tells of the Flow
     run, given = await _over(ask), ask.order
     _check(ask, run, {**_merged(ask, run), **given.parameters})
     body = order(run, given.parameters, from_scratch=given.from_scratch)
@@ -151,6 +152,7 @@ async def retry_run(ask: Ask) -> Created:
 
 async def rerun_run(ask: Ask) -> Created:
     """Run it anew with these parameters."""
+    await need(ask.viewer, "create", FLOW_RUNS.plural, ask.namespace)
     run, given = await _over(ask), ask.order
     own = (run.get("spec") or {}).get("parameters") or {}
     _check(ask, run, {**{k: v for k, v in _merged(ask, run).items() if k not in own}, **given.parameters})

@@ -1,26 +1,29 @@
 """What somebody may try who has a token, an archive, a log or a Schedule of their own; each of these was possible once."""
 
+import base64
 import json
 from types import SimpleNamespace
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from levada.archive import index, layout
 from levada.archive.record import entry_of, record_of
-from levada.dashboard import logs
+from levada.dashboard import logs, streams, viewers
 from levada.dashboard.app import application, is_own_host
 from levada.dashboard.archives import Archives
 from levada.dashboard.definitions import Views
 from levada.dashboard.hub import Hub
 from levada.dashboard.loglines import LineReader
-from levada.dashboard.models.queries import LogQuery
+from levada.dashboard.models.queries import LogQuery, LogStreamQuery, StreamQuery
 from levada.dashboard.overview import SHOWN, failures_of
+from levada.dashboard.server import Ask, Server
 from levada.dashboard.settings import DashboardSettings
 from levada.dashboard.store import FAILED, Store
 from levada.dashboard.viewers import MAX_ANSWERS, MAX_VIEWERS, Viewer, Viewers, may
 from levada.storage.local import LocalStorage
-from support.played_api import PlayedClient, PlayedServer, bearer, run_of
+from support.played_api import RIGHTS, PlayedClient, PlayedServer, bearer, run_of
 
 
 @pytest.fixture
@@ -35,7 +38,6 @@ def schedule(**spec):
 @pytest.fixture
 def app_of(played):
     """The whole application and its server, with room for what a test puts into the store."""
-    from levada.dashboard.server import Server
 
     def go(mode="token", client=PlayedClient, **settings):
         server = Server(DashboardSettings(mode=mode, **settings), client(played, "admin"), client(played, None))
@@ -131,6 +133,68 @@ async def test_a_storage_does_not_lead_out_of_its_folder(tmp_path):
         assert archives.problem(url), url
 
 
+RIGHTS["runs-only"] = {("list", "flowruns", "a"), ("get", "flowruns", "a")}
+RIGHTS["deployments-only"] = {("list", "deployments", "a"), ("get", "deployments", "a")}
+
+
+async def test_a_right_to_one_kind_shows_nothing_of_others(app_of):
+    _, http = app_of()
+    run = (await http.get("/api/v1/runs/a/r", headers=bearer("runs-only"))).json()
+    assert run["parameters"] == {"secret": "of b"} and run["parameterSchema"] is None
+    one = (await http.get("/api/v1/deployments/a/d", headers=bearer("deployments-only"))).json()
+    [row] = (await http.get("/api/v1/deployments", headers=bearer("deployments-only"))).json()["items"]
+    assert one["recent"] == one["deployment"]["recent"] == row["recent"] == [] and one["parameterSchema"] is None
+    assert len((await http.get("/api/v1/deployments", headers=bearer("view-a"))).json()["items"][0]["recent"]) == 1
+
+
+RIGHTS["view-a"] = RIGHTS["runs-only"] | RIGHTS["deployments-only"]
+
+
+async def test_the_stream_shows_a_deployment_with_its_runs_only_to_who_may_see_those(app_of):
+    server, _ = app_of()
+    told = {}
+    for user in ("deployments-only", "view-a"):
+        request = Request({"type": "http", "headers": [(b"authorization", f"Bearer {user}".encode())]})
+        ask = Ask(server, await server.viewers.of(request), request, query=StreamQuery())
+        body = (await streams.stream(ask)).body_iterator
+        assert b"reset" in await anext(body) and b"stale" in await anext(body)
+        server.hub.publish("change", b"a row", "Deployment", "a", "d")
+        server.hub.publish("stale", b"the end")
+        told[user] = b"a row" in await anext(body)
+        assert server.streams.total() == 1
+        await body.aclose()
+    assert told == {"deployments-only": False, "view-a": True} and not server.streams
+
+
+async def test_nobody_takes_the_streams_of_all(app_of):
+    server, http = app_of()
+    viewer = await server.viewers.of(Request({"type": "http", "headers": [(b"authorization", b"Bearer reader")]}))
+    server.streams[viewer.key] = streams.MAX_STREAMS_OF_A_VIEWER
+    assert (await http.get("/api/v1/stream", headers=bearer("reader"))).status_code == 429
+    server.streams["others"] = streams.MAX_STREAMS
+    assert (await http.get("/api/v1/stream", headers=bearer("admin"))).status_code == 429
+
+
+async def test_an_open_log_ends_with_the_right_to_it(app_of, monkeypatch):
+    async def endless(*_, **__):
+        while True:
+            yield b"a line"
+
+    server, _ = app_of()
+    monkeypatch.setitem(RIGHTS, "r-logs", RIGHTS["reader"] | {("list", "pods", "a"), ("get", "pods", "a")})
+    monkeypatch.setattr(logs, "stream", endless)
+    request = Request({
+        "type": "http", "headers": [(b"authorization", b"Bearer r-logs")], "path_params": {"namespace": "a", "name": "r"},
+    })  # fmt: skip
+    ask = Ask(server, await server.viewers.of(request), request, query=LogStreamQuery())
+    body = (await streams.stream_logs(ask)).body_iterator
+    assert await anext(body) == b"a line"
+    monkeypatch.setitem(RIGHTS, "r-logs", RIGHTS["reader"])
+    monkeypatch.setattr(streams, "FRESH_S", -1.0)
+    monkeypatch.setattr(viewers, "FRESH_S", -1.0)
+    assert [each async for each in body] == []
+
+
 # --- who it is --------------------------------------------------------------------------------------------------------
 
 
@@ -148,17 +212,17 @@ async def test_a_header_that_the_proxy_did_not_drop_is_not_believed(app_of, give
 
 
 async def test_wrong_tokens_make_nobody_forgotten(played):
-    viewers = Viewers(DashboardSettings(mode="token"), PlayedClient(played, "admin"), PlayedClient(played, None))
+    everybody = Viewers(DashboardSettings(mode="token"), PlayedClient(played, "admin"), PlayedClient(played, None))
 
     def asks(user):
         return SimpleNamespace(headers=httpx.Headers(bearer(user)), client=None)
 
-    known = await viewers.of(asks("reader"))
+    known = await everybody.of(asks("reader"))
     played.away = True
     for number in range(MAX_VIEWERS + 1):
         with pytest.raises(Exception, match="does not answer"):
-            await viewers.of(asks(f"wrong-{number}"))
-    assert await viewers.of(asks("reader")) is known
+            await everybody.of(asks(f"wrong-{number}"))
+    assert await everybody.of(asks("reader")) is known
 
 
 async def test_what_is_remembered_of_a_viewer_is_bounded(played):
@@ -192,14 +256,14 @@ def test_no_foreign_name_leads_to_what_needs_no_token(host, settings, own):
         ("runs/a/r%3Fwatch=true", {}, 404),  # the API server would be asked for something else, as the server itself
         ("runs/a/r%2523/yaml", {}, 404),
         ("runs/a/%252e%252e/logs", {}, 404),
-        ("runs", {"cursor": "WzE" + "Nzk5" * 120 + "LCJhIiwiYSJd"}, 422),
+        ("runs", {"cursor": base64.urlsafe_b64encode(b'[%s,"a","b"]' % (b"9" * 400)).decode()}, 422),
         ("schedules/ticks", {"from": "9999-12-01T00:00:00Z", "to": "9999-12-02T00:00:00Z"}, 200),
     ],
 )
-async def test_addresses_that_mean_nothing_are_refused(app_of, path, params, status):
+async def test_addresses_that_mean_nothing_are_refused(app_of, played, path, params, status):
     _, http = app_of()
     answer = await http.get(f"/api/v1/{path}", params=params or None, headers=bearer("reader"))
-    assert answer.status_code == status, answer.text
+    assert (answer.status_code, played.got) == (status, []), answer.text
 
 
 @pytest.mark.parametrize("path", ["/%00", "/assets/%00", f"/{'a' * 5000}", "/..%2f..%2fetc/passwd", "//etc/passwd"])
