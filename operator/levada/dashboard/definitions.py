@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from levada.dashboard.models import Action, DeploymentRow, LedgerItem, QueueRow, ScheduleRow, TickItem
 from levada.dashboard.models.common import Wire
+from levada.dashboard.outlook import TICKS_KEPT, NextTicks
 from levada.dashboard.rows import (
     EMPTY,
     agent_row,
@@ -38,6 +39,7 @@ class Views:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._next = NextTicks()
 
     def row_of(self, kind: str, obj: Object) -> Wire | None:
         """The row of an object that is no run; None: its kind has none."""
@@ -99,7 +101,7 @@ class Views:
     def next_ticks(self, schedule: Object, count: int) -> list[datetime]:
         """The next ticks; none if it is suspended."""
         view = schedule_view(schedule)
-        return [] if view.suspended else list(islice(view.rule.ticks(datetime.now(UTC)), count))
+        return [] if view.suspended else self._next.after(view.rule, datetime.now(UTC), count)
 
     def schedule(self, obj: Object, actions: Iterable[Action] = ()) -> ScheduleRow:
         """A Schedule."""
@@ -203,7 +205,12 @@ class Views:
                     **base, time=said.tick, until=said.until, count=said.count, outcome=said.outcome, run=said.run, reason=said.reason
                 )  # fmt: skip
         if not view.suspended and end > now:
-            for tick in islice(view.rule.ticks(max(start, now)), min(limit, _TICKS_A_SCHEDULE)):
+            ahead = (
+                self._next.after(view.rule, now, limit)
+                if start <= now and limit <= TICKS_KEPT
+                else islice(view.rule.ticks(max(start, now)), min(limit, _TICKS_A_SCHEDULE))
+            )
+            for tick in ahead:
                 if tick > end:
                     break
                 found.setdefault(tick, TickItem(**base, time=tick, outcome="Due"))

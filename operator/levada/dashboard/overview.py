@@ -15,16 +15,13 @@ from levada.dashboard.models import (
     Overview,
     PhaseCounts,
     QueueForecast,
-    StartsBucket,
     TrendBucket,
 )
+from levada.dashboard.outlook import AHEAD
 from levada.dashboard.store import FAILED, Entry, Key, Store
 from levada.dashboard.viewers import Scope
-from levada.decide.definition_views import deployment_view, queue_view, schedule_view
-from levada.decide.forecast import forecast
 
 DAY: Final = timedelta(days=1)
-AHEAD: Final = timedelta(hours=6)
 TREND_BUCKET: Final = timedelta(hours=12)
 TREND_BUCKETS: Final = 28  # a fortnight
 SHOWN: Final = 50
@@ -41,6 +38,7 @@ def overview_of(
     schedules: Scope,
     *,
     now: datetime,
+    forecasts: list[QueueForecast],
     problems: list[HealthProblem],
     stale: bool,
     as_of: datetime | None,
@@ -66,7 +64,7 @@ def overview_of(
         failures_since=since,
         upcoming=upcoming[:TICKS_SHOWN],
         upcoming_until=now + AHEAD,
-        forecast=_forecasts(store, schedules, now)[:FORECASTS_SHOWN],
+        forecast=forecasts[:FORECASTS_SHOWN],
         trend=trend_of(seen, now),
         trend_bucket_seconds=TREND_BUCKET.total_seconds(),
         trend_since=datetime.fromtimestamp(min((e.created_s for e in seen), default=0.0), UTC) if seen else None,
@@ -139,27 +137,3 @@ def _bucket(start: datetime, ended: list[Entry]) -> TrendBucket:
 def quantile(ordered: list[float], part: float) -> float | None:
     """The value that this part of them does not exceed: the nearest rank."""
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else None
-
-
-def _forecasts(store: Store, scope: Scope, now: datetime) -> list[QueueForecast]:
-    """The starts to come by queue, of each namespace."""
-    found: list[QueueForecast] = []
-    for namespace in sorted({key.namespace for key in store.objects["Schedule"] if key.namespace in scope}):
-        schedules, deployments, queues = (
-            [obj for key, obj in store.objects[kind].items() if key.namespace == namespace]
-            for kind in ("Schedule", "Deployment", "WorkQueue")
-        )
-        plans = forecast(
-            [schedule_view(obj) for obj in schedules],
-            {view.name: view for view in map(deployment_view, deployments)},
-            {view.name: view for view in map(queue_view, queues)},
-            start=now, span=AHEAD, bucket=timedelta(minutes=15),
-        )  # fmt: skip
-        found += [
-            QueueForecast(
-                namespace=namespace, queue=plan.queue, limit=plan.limit, starts=plan.starts, peak=plan.peak.at_once,
-                buckets=[StartsBucket(start_time=bucket.at, starts=bucket.starts) for bucket in plan.buckets],
-            )
-            for plan in plans
-        ]  # fmt: skip
-    return sorted(found, key=lambda each: (-each.peak, -each.starts))

@@ -1,5 +1,6 @@
 """Handlers of everything that only reads, but logs. Each is named after its route."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -93,9 +94,10 @@ async def overview(ask: Ask) -> m.Overview:
         (await server.scope(ask.viewer, kind)).within(ask.query.namespace)
         for kind in (FLOW_RUNS, DEPLOYMENTS, SCHEDULES)
     ]
-    said = _of(ask, "FlowRun")
+    now, said = datetime.now(UTC), _of(ask, "FlowRun")
+    forecasts = await server.forecasts.of(schedules, now)
     return overview_of(
-        server.store, server.views, runs, deployments, schedules, now=datetime.now(UTC),
+        server.store, server.views, runs, deployments, schedules, now=now, forecasts=forecasts,
         problems=health_of(server).problems, **said,
     )  # fmt: skip
 
@@ -356,6 +358,7 @@ async def list_ticks(ask: Ask) -> m.TickList:
     for obj in await _visible(ask, SCHEDULES):
         if not query.schedule or obj["metadata"]["name"] in query.schedule:
             found += ask.server.views.ticks(obj, query.from_, query.to, now, query.limit)
+            await asyncio.sleep(0)  # thousands of ticks a Schedule: others have their turn between two
     found.sort(key=lambda item: (item.time, item.namespace, item.schedule))
     return m.TickList(items=found[: query.limit], truncated=len(found) > query.limit, **_of(ask, "Schedule"))
 

@@ -13,6 +13,7 @@ from levada.dashboard.archives import Archives
 from levada.dashboard.definitions import Views
 from levada.dashboard.feeds import Feeds
 from levada.dashboard.hub import Hub
+from levada.dashboard.outlook import Forecasts
 from levada.dashboard.problems import not_found, of_kube
 from levada.dashboard.settings import DashboardSettings
 from levada.dashboard.store import Key, Store
@@ -39,7 +40,7 @@ class Server:
     def __init__(self, settings: DashboardSettings, own: Client, bare: Client) -> None:
         self.settings, self.own = settings, own
         self.store, self.hub = Store(), Hub()
-        self.views = Views(self.store)
+        self.views, self.forecasts = Views(self.store), Forecasts(self.store)
         self.viewers = Viewers(settings, own, bare)
         self.feeds = Feeds(own, settings, self.store, self.hub, self.views.row_of)
         self.archives = Archives(settings.storages)

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from types import SimpleNamespace
 
 import httpx
@@ -17,11 +19,13 @@ from levada.dashboard.definitions import Views
 from levada.dashboard.hub import Hub
 from levada.dashboard.loglines import LineReader
 from levada.dashboard.models.queries import LogQuery, LogStreamQuery, StreamQuery
+from levada.dashboard.outlook import NextTicks
 from levada.dashboard.overview import SHOWN, failures_of
 from levada.dashboard.server import Ask, Server
 from levada.dashboard.settings import DashboardSettings
 from levada.dashboard.store import FAILED, Store
 from levada.dashboard.viewers import MAX_ANSWERS, MAX_VIEWERS, Viewer, Viewers, may
+from levada.decide.schedule_rule import Rule
 from levada.storage.local import LocalStorage
 from support.played_api import RIGHTS, PlayedClient, PlayedServer, bearer, run_of
 
@@ -309,6 +313,35 @@ def test_event_ids_of_any_length_are_read():
 )
 def test_a_schedule_at_the_end_of_the_calendar_is_a_row_like_others(spec, ticks):
     assert len(Views(Store()).schedule(schedule(**spec)).next_ticks) == ticks
+
+
+async def test_ticks_that_cost_much_are_looked_for_once(app_of, monkeypatch):
+    searched = []
+    ticks = Rule.ticks
+    monkeypatch.setattr(Rule, "ticks", lambda rule, after: searched.append(rule) or ticks(rule, after))
+    server, http = app_of()
+    monkeypatch.setitem(RIGHTS, "everything", {("list", kind, "") for kind in ("schedules", "deployments", "flowruns")})
+    ended = {"rrule": "DTSTART:20200101T000000\nRRULE:FREQ=SECONDLY;COUNT=3"}
+    for name, spec in (("ended", ended), ("often", {"intervalSeconds": 3600})):
+        server.store.put("Schedule", {**schedule(**spec), "metadata": {"namespace": "a", "name": name}})
+    pages = []
+    for _ in range(3):
+        for path in ("overview", "schedules", "deployments"):
+            answer = await http.get(f"/api/v1/{path}", headers=bearer("everything"))
+            assert answer.status_code == 200, answer.text
+            pages.append(answer.json())
+    assert len(searched) == 4, "twice each: by the rows, and by the forecast"
+    assert [tick["schedule"] for tick in pages[-3]["upcoming"]] == ["often"] * len(pages[-3]["upcoming"])
+    assert len(pages[-3]["upcoming"]) in {6, 7} and pages[-3]["forecast"][0]["starts"] in {6, 7}
+    assert [len(row["nextTicks"]) for row in pages[-2]["items"]] == [0, 5]
+
+
+def test_kept_ticks_are_those_of_the_rule():
+    now, rule, kept = datetime(2026, 1, 1, tzinfo=UTC), Rule(interval_seconds=7), NextTicks()
+    for seconds in (0, 0.5, 7, 600, 690, 695, 5000):
+        at = now + timedelta(seconds=seconds)
+        for count in (1, 5, 100):
+            assert kept.after(rule, at, count) == list(islice(rule.ticks(at), count))
 
 
 def test_failures_with_a_reason_each_are_not_all_looked_at():
