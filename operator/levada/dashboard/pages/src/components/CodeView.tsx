@@ -1,8 +1,7 @@
 import { Check, Copy } from "lucide-react";
 import { type ReactNode, useMemo, useState } from "react";
+import { TOKEN } from "@/lib/tokens";
 
-const TOKEN =
-  /("(?:[^"\\]|\\.)*")(\s*:)?|(^[ \t-]*[\w./-]+:(?=\s|$))|\b(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?|true|false|null)\b/gim;
 const MAX_COLOURED_CHARS = 100_000;
 
 /** JSON or YAML with quiet colours; long texts stay plain, so that they stay fast. */

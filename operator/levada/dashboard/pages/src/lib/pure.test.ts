@@ -6,6 +6,7 @@ import { formatMemory } from "./quantity";
 import { filtersOf, matches, sinceMoment } from "./runFilters";
 import { tableOf } from "./tables";
 import { formatDuration, formatPercent, formatRelative } from "./time";
+import { TOKEN } from "./tokens";
 
 const NOW = Date.parse("2026-11-25T12:00:00Z");
 const ROW = {
@@ -127,4 +128,26 @@ describe("a line over time", () => {
   ])("shows a lone value %s as a dash inside of the picture", (_, values, path) =>
     expect(pathOf(values, 1, 72)).toBe(path),
   );
+});
+
+describe("colours of JSON and YAML", () => {
+  const tokens = (text: string) => [...text.matchAll(TOKEN)].map((match) => match[0]);
+
+  it("finds strings, keys and values", () => {
+    expect(tokens('{"a": "b\\"c", "n": 1.5e3}')).toEqual(['"a":', '"b\\"c"', '"n":', "1.5e3"]);
+    expect(tokens('- x.y: 1\nname: it is 5" long\nnext: true')).toEqual([
+      "- x.y:",
+      "1",
+      "name:",
+      "5",
+      '" long',
+      "next:",
+      "true",
+    ]);
+  });
+
+  it("looks at each character once, whatever a run writes", () => {
+    expect(tokens("-".repeat(100_000))).toEqual([]);
+    expect(tokens('\\"'.repeat(50_000))).toHaveLength(1);
+  });
 });
