@@ -11,6 +11,7 @@ import yaml
 from starlette.responses import Response
 
 from levada.archive.reader import Archive
+from levada.archive.record import Entry
 from levada.archive.runs import run_of, with_tasks
 from levada.dashboard import models as m
 from levada.dashboard.actions import Rights
@@ -127,9 +128,17 @@ async def list_archived_runs(ask: Ask) -> m.ArchivedRunList:
     ]
     entries, problems = await server.archives.list(places, query.deployment, limit=query.limit, before=query.cursor)
     there = {entry.uid for entry in server.store.runs.values()}
-    rows = [run_row(run_of(entry), archived=True) for entry in entries if entry.uid not in there]
+    rows = [row for entry in entries if entry.uid not in there and (row := _archived_row(entry)) is not None]
     cursor = entries[-1].ended if len(entries) == query.limit else None
     return m.ArchivedRunList(items=rows, cursor=cursor, problems=problems)
+
+
+def _archived_row(entry: Entry) -> m.RunRow | None:
+    """The row of a line of the index; None for one that only looks like a line: it must not hide the others."""
+    try:
+        return run_row(run_of(entry), archived=True)
+    except (TypeError, ValueError):
+        return None
 
 
 async def get_run(ask: Ask) -> m.RunDetail:

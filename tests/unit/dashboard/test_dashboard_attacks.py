@@ -130,6 +130,21 @@ async def test_a_record_speaks_for_its_own_namespace_only(app_of, tmp_path):
     assert [row for row in rows if row["namespace"] != "a"] == []
 
 
+async def test_a_forged_line_of_an_index_hides_no_other(app_of, tmp_path):
+    url = archived_run(tmp_path, "a", "good", uid="87654321")
+    storage, key = LocalStorage(tmp_path), layout.latest_key("a", "d")
+    said = json.loads(storage.read(key))
+    said["entries"].append({**said["entries"][0], "uid": "forged", "duration_s": "long", "reason": ["x"]})
+    storage.write(key, json.dumps(said).encode())
+    server, http = app_of(storages=(url,))
+    server.store.objects["Deployment"]["a", "d"]["spec"]["storage"] = url
+    answer = await http.get("/api/v1/archive/runs", headers=bearer("reader"))
+    assert [row["uid"] for row in answer.json()["items"]] == ["87654321"]
+    storage.write(key, json.dumps({**said, "entries": [7]}).encode())
+    answer = await http.get("/api/v1/archive/runs", headers=bearer("reader"))
+    assert answer.json()["items"] == [] and answer.json()["problems"]
+
+
 async def test_a_storage_does_not_lead_out_of_its_folder(tmp_path):
     archives = Archives(("file:///srv/levada", "gs://ours/levada"))
     assert archives.problem("file:///srv/levada/team") == archives.problem("file:///srv/levada") == ""
