@@ -9,7 +9,7 @@ from typing import Final
 HINTS: Final[dict[str, str]] = {
     "ConnectionLost": "is the cluster up? `levada cluster status` shows the local one; `kubectl cluster-info` asks the one of your kubeconfig",
     "NotFound": "`kubectl get levada` lists what there is",
-    "Forbidden": "your user lacks this right: `kubectl auth can-i --list` shows what it has",
+    "Forbidden": "your user lacks this right: ask for the role levada-view, levada-start or levada-edit; `kubectl auth can-i --list` shows what it has",
     "Unauthorized": "the credentials of your kubeconfig are not accepted: renew them, or choose another --context",
     "StorageError": "--storage URL or LEVADA_STORAGE names another storage; credentials come from the environment, as for its own tools",
     "MissingDependencyError": "install it into the environment of this command, with pip as the message says",
