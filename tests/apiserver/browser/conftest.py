@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,10 +101,14 @@ def pages() -> None:
 
 
 @pytest.fixture(scope="package")
-def stack(cluster, installed, kubectl, tmp_path_factory) -> Iterator[Stack]:
+def stack(cluster, installed, kubectl) -> Iterator[Stack]:
+    """In a folder with a name of its own: it stands on the pictures in docs/images, as where results are kept."""
     kubectl("create", "namespace", NAMESPACE)
     kubectl("apply", *OURS, "-f", "-", stdin=access.manifests([NAMESPACE]))
-    with running_stack(cluster, tmp_path_factory.mktemp("browser"), agent_name="browser-agent") as stack:
+    with (
+        tempfile.TemporaryDirectory(prefix="levada-", ignore_cleanup_errors=True) as folder,
+        running_stack(cluster, Path(folder), agent_name="browser-agent") as stack,
+    ):
         yield stack
     kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
