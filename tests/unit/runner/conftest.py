@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,12 @@ import pytest
 
 from unit.runner.fake_api import NAMESPACE, POD, RUN, TOKEN, FakeApi, make_identity
 from unit.runner.process import Runner
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetched code lives as long as its pod; here no pod goes, so it lies where pytest cleans up."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("scratch")))
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +66,7 @@ def start(fake: FakeApi, identity: Path, tmp_path: Path) -> Iterator[Callable[..
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(operator),
             "PYTHONWARNINGS": "error",
+            "TMPDIR": tempfile.gettempdir(),
             "LEVADA_RUN": RUN,
             "LEVADA_NAMESPACE": NAMESPACE,
             "LEVADA_POD": POD,
