@@ -198,15 +198,16 @@ class Archive:
             return [entry for entry in entries if bound is None or entry.moment < bound]
 
         known = index.read(self.storage, namespace, deployment)
-        found = wanted(known.entries)
+        found = index.ordered(wanted(known.entries))
         # Pages may overlap, where a run was archived late: go on until no unread page can have one of the newest.
         for page in sorted(known.pages, key=lambda page: page.newest, reverse=True):
             if bound is not None and page.oldest >= bound:
                 continue
-            if len(found) >= limit and page.newest < sorted((e.moment for e in found), reverse=True)[limit - 1]:
+            if len(found) >= limit and page.newest < found[limit - 1].moment:
                 break
-            found += wanted(index.read_page(self.storage, namespace, deployment, page.number))
-        return list(index.ordered(found))[:limit]
+            # A run that was archived twice is in two of them, and counts once.
+            found = index.ordered([*found, *wanted(index.read_page(self.storage, namespace, deployment, page.number))])
+        return list(found)[:limit]
 
     def _lines(self, folder: str, stream: Stream, attempt: int | None, *, every_attempt: bool = False) -> Iterator[Row]:
         chunks = self._chunks(folder, stream)

@@ -106,6 +106,16 @@ def test_a_run_that_comes_late_is_found_in_its_place(small_pages):
     assert names(Archive(storage).list_runs("n", "d", limit=3, before=an_entry(11).ended)) == ["r10", "r1"]
 
 
+def test_a_run_that_was_archived_twice_takes_no_place_of_another(small_pages):
+    """Found by the property: one that is in two pages counted as two, and reading ended a page too early."""
+    storage = MemoryStorage()
+    for numbers in ([5, 6, 10, 11, 12, 14, 15], [0, 1, 2, 3, 4, 8, 9, 13], [0, 1, 2, 3, 7, 8]):
+        index.add(storage, "n", "d", [an_entry(number) for number in numbers])
+    for limit in range(1, 20):
+        expected = [f"r{number}" for number in range(15, -1, -1)][:limit]
+        assert names(Archive(storage).list_runs("n", "d", limit=limit)) == expected
+
+
 @pytest.mark.parametrize("damage", [None, b"{", b"[]", b'{"levada": 1}'])
 def test_a_lost_or_damaged_latest_goes_on_with_the_pages(damage, small_pages, caplog):
     storage = MemoryStorage()
