@@ -362,7 +362,17 @@ def test_people_see_and_do_what_they_may(others, tokens, runs):
         and "may not get flowruns.levada.dev in namespace 'dash-b'" in hidden.json()["error"]["message"]
     )
     assert others.get("/agents", reader).status_code == 403
+    for asked in (f"{runs['good']}%3Fwatch=true", f"{runs['good']}%252Fstatus", "%252e%252e"):
+        odd = others.get(f"/runs/{SPACE}/{asked}", reader)
+        assert odd.status_code == 404 and "is no name" in odd.json()["error"]["message"]
     assert others.json(f"/runs/{SPACE}/{runs['good']}/logs", reader)["origin"] == "pod"
+    for hidden in (
+        f"/deployments/{SPACE}/sums/run",
+        f"/deployments/{SPACE}/none/run",
+        f"/deployments/{SPACE}/sums/pause",
+    ):
+        told = others.post(hidden, {"parameters": {"n": "?"}} if hidden.endswith("run") else None, nobody)
+        assert told.status_code == 403 and "parameters" not in told.text, "nor what there is"
     refused = others.post(f"/deployments/{SPACE}/sums/run", {}, reader)
     assert refused.status_code == 403 and "create flowruns.levada.dev" in refused.json()["error"]["message"]
     actions = {each["name"]: each for each in others.json(f"/runs/{SPACE}/{runs['bad']}", reader)["actions"]}
@@ -388,6 +398,8 @@ def test_nobody_writes_to_an_anonymous_dashboard(cluster, stack, runs):
     with dashboard(cluster.kubeconfig, "--auth", "anonymous") as anybody:
         assert anybody.json("/session")["readOnly"] is True
         assert anybody.json(f"/runs/{SPACE}/{runs['good']}")["run"]["phase"] == "Completed"
+        assert anybody.json(f"/runs/{SPACE}/{runs['good']}/events")["items"]
+        assert anybody.get("/runs/kube-system/anything/events").status_code == 404, "of runs, and of nothing else"
         refused = anybody.post(f"/runs/{SPACE}/{runs['good']}/retry", {})
         assert (refused.status_code, refused.json()["error"]["reason"]) == (403, "ReadOnly")
 

@@ -1,6 +1,7 @@
 """Everything about one run, from its FlowRun and what the archive adds. Pure."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
@@ -209,7 +210,10 @@ def stage_times(run: Object, *, now: datetime) -> StageTimes:
                 name=name, seconds=round(seconds, 3), ratio=round(ratio, 4), overhead=name != "user", start_time=at
             )
         )
-        at += timedelta(seconds=seconds)
+        with suppress(
+            OverflowError
+        ):  # a run writes its status itself, and may say that it waited for longer than there are years
+            at += timedelta(seconds=seconds)
     tells = user_known and total_s > 0
     return StageTimes(
         items=items,

@@ -16,6 +16,7 @@ from levada.dashboard import logs, streams, viewers
 from levada.dashboard.app import application, is_own_host
 from levada.dashboard.archives import Archives
 from levada.dashboard.definitions import Views
+from levada.dashboard.detail import Beside, detail_of
 from levada.dashboard.hub import Hub
 from levada.dashboard.loglines import LineReader
 from levada.dashboard.models.queries import LogQuery, LogStreamQuery, StreamQuery
@@ -328,6 +329,15 @@ def test_event_ids_of_any_length_are_read():
 )
 def test_a_schedule_at_the_end_of_the_calendar_is_a_row_like_others(spec, ticks):
     assert len(Views(Store()).schedule(schedule(**spec)).next_ticks) == ticks
+
+
+@pytest.mark.parametrize(
+    "said", [{"stages": {"queuedSeconds": 1e308}}, {"completionTime": "9999-12-31T23:59:59-14:00"}]
+)
+def test_a_run_that_tells_of_impossible_times_has_a_page(said):
+    run = {**run_of("a"), "status": {"phase": "Completed", "completionTime": "2026-01-01T00:01:00Z", **said}}
+    Store().put_run(run)
+    assert detail_of(run, Beside(), now=datetime.now(UTC), actions=[], stale=False).stages.items
 
 
 async def test_ticks_that_cost_much_are_looked_for_once(app_of, monkeypatch):
