@@ -24,6 +24,7 @@ MAX_SCAN_BYTES: Final = 64 * 1024 * 1024
 MAX_PAGE_CHARS: Final = 8 * 1024 * 1024
 _LARGE: Final = "the log is large: this is a part of it"
 LINES_AT_ONCE: Final = 500
+PIECES_AHEAD: Final = 16
 GATHER_S: Final = 0.15
 LOOK_S: Final = 1.0
 PING_S: Final = 15.0
@@ -187,37 +188,37 @@ async def stream(
 
 async def _follow(client: Client, namespace: str, pod: Pod, first: int) -> AsyncGenerator[bytes, None]:
     """The lines of one pod as they come. Those of a moment travel together."""
-    reader, lines = LineReader(stamped=True), asyncio.Queue[LogLine | None](maxsize=5000)
+    # By pieces, as the connection brings them: lines may be long, and what a slow viewer has not taken waits at the API server.
+    reader, pieces = LineReader(stamped=True), asyncio.Queue[list[LogLine] | None](maxsize=PIECES_AHEAD)
 
     async def read() -> None:
         try:
             async for piece in _of_pod(client, namespace, pod, follow=True):
-                for line in reader.feed(piece):
-                    if line.number >= first:
-                        await lines.put(line)
-            for line in reader.end():
-                await lines.put(line)
+                await pieces.put([line for line in reader.feed(piece) if line.number >= first])
+            await pieces.put(list(reader.end()))
         except KubeError:
             pass  # the pod has gone, or the connection: the caller looks again
         finally:
-            await lines.put(None)
+            if (
+                not task.cancelling()
+            ):  # else nobody takes anything any more: it would wait for ever, with its connection
+                await pieces.put(None)
 
     task = asyncio.create_task(read())
     try:
         while True:
             try:
-                line = await asyncio.wait_for(lines.get(), PING_S)
+                lines = await asyncio.wait_for(pieces.get(), PING_S)
             except TimeoutError:
                 yield b": ping\n\n"
                 continue
-            batch = [] if line is None else [line]
-            ended = line is None
+            batch = list(lines or ())
+            ended = lines is None
             await asyncio.sleep(GATHER_S)
-            while not ended and len(batch) < LINES_AT_ONCE and not lines.empty():
-                line = lines.get_nowait()
-                ended = line is None
-                if line is not None:
-                    batch.append(line)
+            while not ended and len(batch) < LINES_AT_ONCE and not pieces.empty():
+                lines = pieces.get_nowait()
+                ended = lines is None
+                batch += lines or ()
             if batch:
                 said = LogChunk(attempt=pod.attempt, lines=batch).model_dump_json(by_alias=True)
                 yield event("lines", said, f"{pod.attempt}.{batch[-1].number + 1}")

@@ -1,5 +1,6 @@
 """What somebody may try who has a token, an archive, a log or a Schedule of their own; each of these was possible once."""
 
+import asyncio
 import base64
 import json
 from datetime import UTC, datetime, timedelta
@@ -414,3 +415,40 @@ async def test_a_page_of_long_lines_fits_into_an_answer(tail):
         assert page.items[-1].number == 500 and page.cursor is None
     else:
         assert page.items[0].number == 1 and int(page.cursor) == page.items[-1].number + 1
+
+
+async def test_a_slow_viewer_of_a_log_holds_some_pieces_of_it_and_no_more(monkeypatch):
+    read = []
+
+    async def pieces(*_, **__):
+        for number in range(200):
+            read.append(number)
+            yield b"".join(b"%d " % line + b"x" * 1000 + b"\n" for line in range(60))
+
+    monkeypatch.setattr(logs, "_of_pod", pieces)
+    monkeypatch.setattr(logs, "GATHER_S", 0.0)
+    followed = logs._follow(None, "a", logs.Pod("p", "u", 1, started=True, ended=True), 1)
+    chunks = [await anext(followed)]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert len(read) < 40
+    chunks += [each async for each in followed]
+    numbers = [line["number"] for each in chunks for line in json.loads(each.partition(b"data: ")[2])["lines"]]
+    assert numbers == list(range(1, 200 * 60 + 1))
+
+
+async def test_a_viewer_who_leaves_a_log_leaves_nothing_behind(monkeypatch):
+    async def pieces(*_, **__):
+        while True:
+            yield b"line\n" * 2000
+
+    monkeypatch.setattr(logs, "_of_pod", pieces)
+    followed = logs._follow(None, "a", logs.Pod("p", "u", 1, started=True, ended=False), 1)
+    await anext(followed)
+    await followed.aclose()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:  # what waits to tell its end needs a second word
+        task.cancel()
+    assert not left
