@@ -445,6 +445,8 @@ async def test_a_viewer_who_leaves_a_log_leaves_nothing_behind(monkeypatch):
     monkeypatch.setattr(logs, "_of_pod", pieces)
     followed = logs._follow(None, "a", logs.Pod("p", "u", 1, started=True, ended=False), 1)
     await anext(followed)
+    for _ in range(5):  # as much is read as waits for the viewer
+        await asyncio.sleep(0)
     await followed.aclose()
     for _ in range(5):
         await asyncio.sleep(0)
