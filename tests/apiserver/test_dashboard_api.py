@@ -236,6 +236,7 @@ def test_a_failure_says_what_to_do_and_can_be_retried(mine, runs):
     assert ended(mine, first["ref"]["name"])["run"]["phase"] == "Completed"
     assert [each["name"] for each in mine.json(f"/runs/{SPACE}/{runs['bad']}")["retries"]] == [first["ref"]["name"]]
     rerun = mine.post(f"/runs/{SPACE}/{runs['bad']}/rerun", {"parameters": {"n": 2}}).json()["ref"]["name"]
+    assert (first["ref"]["name"], rerun) == (f"{runs['bad']}-retry-1", f"{runs['bad']}-rerun-1")
     assert ended(mine, rerun)["results"][0]["preview"] == "1"
 
 

@@ -5,7 +5,7 @@ What the server has seen is checked first, for a clear sentence; the API server 
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,7 @@ from levada.decide.orders import (
     SUFFIX_LENGTH,
     anew,
     flow_run,
+    name_anew,
     name_of,
     order,
     resumption,
@@ -147,7 +148,7 @@ async def retry_run(ask: Ask) -> Created:
     run, given = await _over(ask), ask.order
     _check(ask, run, {**_merged(ask, run), **given.parameters})
     body = order(run, given.parameters, from_scratch=given.from_scratch)
-    return await _repeat(ask, run, body)
+    return await _repeat(ask, run, body, name_of)
 
 
 async def rerun_run(ask: Ask) -> Created:
@@ -156,12 +157,12 @@ async def rerun_run(ask: Ask) -> Created:
     run, given = await _over(ask), ask.order
     own = (run.get("spec") or {}).get("parameters") or {}
     _check(ask, run, {**{k: v for k, v in _merged(ask, run).items() if k not in own}, **given.parameters})
-    return await _repeat(ask, run, anew(run, given.parameters))
+    return await _repeat(ask, run, anew(run, given.parameters), name_anew)
 
 
-async def _repeat(ask: Ask, run: Object, body: Object) -> Created:
+async def _repeat(ask: Ask, run: Object, body: Object, named: Callable[[Object, int], str]) -> Created:
     given = ask.order
-    names = [given.name] if given.name else [name_of(run, number) for number in range(1, NAME_TRIES + 1)]
+    names = [given.name] if given.name else [named(run, number) for number in range(1, NAME_TRIES + 1)]
     name = await _create(ask, FLOW_RUNS, body, names, given.request_id)
     return _created(
         ask, FLOW_RUNS, name, f"flow run {name} repeats {ask.name}", _warnings(ask.server.deployment_of(run))

@@ -129,6 +129,11 @@ def name_of(old: Run, number: int) -> str:
     return suffixed(first_of(old), f"retry-{number}")
 
 
+def name_anew(old: Run, number: int) -> str:
+    """`<first run>-rerun-<n>`: of a run that does the work anew, whatever it repeats."""
+    return suffixed(re.sub(r"(-(retry|rerun)-[0-9]+)+$", "", first_of(old)), f"rerun-{number}")
+
+
 def first_of(old: Run) -> str:
     """The name of the first run of a chain of retries."""
     first = ((old.get("status") or {}).get("rerun") or {}).get("of") or old["metadata"]["name"]

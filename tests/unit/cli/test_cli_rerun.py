@@ -7,6 +7,7 @@ import pytest
 
 from levada.cli.output import make_console
 from levada.cli.rerun import RerunPlan, name_of, order, plan_of, plan_page, resumption
+from levada.decide.orders import name_anew
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -89,11 +90,26 @@ def test_the_new_order_is_the_old_one_with_a_link():
         (a_run("etl-1"), "etl-1-retry-3"),
         (a_run("etl-1-retry-1", rerun={"of": "etl-1", "key": "k"}), "etl-1-retry-3"),
         (a_run("etl-1-retry-1"), "etl-1-retry-3"),
+        (a_run("etl-1-rerun-2"), "etl-1-rerun-2-retry-3"),  # other parameters: another chain
         (a_run("x" * 50), "x" * 42 + "-retry-3"),
     ],
 )
 def test_retries_are_named_after_the_first_run(old, expected):
     assert name_of(old, 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "expected"),
+    [
+        (a_run("etl-1"), "etl-1-rerun-3"),
+        (a_run("etl-1-retry-1", rerun={"of": "etl-1", "key": "k"}), "etl-1-rerun-3"),
+        (a_run("etl-1-rerun-2"), "etl-1-rerun-3"),
+        (a_run("etl-1-rerun-2-retry-1", rerun={"of": "etl-1-rerun-2", "key": "k"}), "etl-1-rerun-3"),
+        (a_run("x" * 50), "x" * 42 + "-rerun-3"),
+    ],
+)
+def test_what_runs_anew_is_named_after_the_first_run(old, expected):
+    assert name_anew(old, 3) == expected
 
 
 KEYED = (

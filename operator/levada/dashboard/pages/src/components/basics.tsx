@@ -16,7 +16,7 @@ import {
 } from "lucide-react";
 import type { ReactNode } from "react";
 import { phaseLabel, toneOf } from "@/lib/phases";
-import { formatDuration, formatMoment, formatRelative, useNow } from "@/lib/time";
+import { formatDuration, formatMoment, formatRelative, formatTook, useNow } from "@/lib/time";
 
 const ICONS: Record<string, LucideIcon> = {
   Completed: CircleCheck,
@@ -59,7 +59,7 @@ export function RelativeTime({ time }: { time: string | null | undefined }) {
 
 /** How long it took, or how long it has been going on since `since`. */
 export function Duration({ seconds, since }: { seconds?: number | null; since?: string | null }) {
-  if (seconds !== undefined && seconds !== null) return <span>{formatDuration(seconds)}</span>;
+  if (seconds !== undefined && seconds !== null) return <span>{formatTook(seconds)}</span>;
   return since ? <Elapsed since={since} /> : <span className="muted">–</span>;
 }
 

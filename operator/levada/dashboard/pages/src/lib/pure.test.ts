@@ -1,11 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { RunRow, TaskItem } from "@/api/types";
 import { pathOf } from "@/components/charts";
+import { recoveryWords } from "./failures";
 import { axisTicks, lanes } from "./gantt";
 import { formatMemory } from "./quantity";
 import { filtersOf, matches, sinceMoment } from "./runFilters";
 import { tableOf } from "./tables";
-import { formatDuration, formatPercent, formatRelative } from "./time";
+import { taskLabels } from "./taskLabels";
+import { formatDuration, formatPercent, formatRelative, formatTook } from "./time";
 import { TOKEN } from "./tokens";
 
 const NOW = Date.parse("2026-11-25T12:00:00Z");
@@ -44,6 +46,12 @@ describe("time", () => {
     [7440, "2h 4m"],
     [273_600, "3d 4h"],
   ])("%d s is %s", (seconds, words) => expect(formatDuration(seconds)).toBe(words));
+  it.each([
+    [0, "<1 ms"],
+    [0.0009, "<1 ms"],
+    [0.001, "1 ms"],
+    [6.24, "6.2s"],
+  ])("what took %d s took %s", (seconds, words) => expect(formatTook(seconds)).toBe(words));
   it.each([
     [-12, "12s ago"],
     [300, "in 5m"],
@@ -89,6 +97,26 @@ describe("timeline", () => {
     expect(end).toBe(NOW);
   });
   it("has an axis of round moments", () => expect(axisTicks(11)).toEqual([0, 2, 4, 6, 8, 10]));
+});
+
+describe("task runs", () => {
+  it("are called by their ids where several share a name", () => {
+    const tasks = [
+      { id: "load-0", name: "load" },
+      { id: "to-number-0", name: "to_number" },
+      { id: "to-number-1", name: "to_number" },
+    ];
+    expect([...taskLabels(tasks).values()]).toEqual(["load", "to-number-0", "to-number-1"]);
+  });
+});
+
+describe("failures", () => {
+  const failed = (deployment: string, recovered: boolean, namespace = "a") => ({ namespace, deployment, recovered });
+  it.each([
+    [[failed("x", true)], "all recovered"],
+    [[failed("x", false), failed("x", false), failed("y", true)], "1 deployment not recovered"],
+    [[failed("x", false), failed("x", false, "b"), failed("x", true)], "2 deployments not recovered"],
+  ])("of Deployments: %#", (failures, words) => expect(recoveryWords(failures)).toBe(words));
 });
 
 describe("tables", () => {

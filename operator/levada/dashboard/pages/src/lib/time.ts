@@ -47,6 +47,11 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(whole / size)}${unit}${next && rest ? ` ${rest}${next[1]}` : ""}`;
 }
 
+/** How long something took: as `formatDuration`, and `<1 ms` for what was too short to measure. */
+export function formatTook(seconds: number): string {
+  return seconds >= 0 && seconds < 0.001 ? "<1 ms" : formatDuration(seconds);
+}
+
 /** `12s ago`, `in 5m`, `now`. */
 export function formatRelative(time: number, from: number): string {
   const seconds = Math.round((time - from) / 1000);

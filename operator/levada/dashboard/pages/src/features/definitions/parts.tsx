@@ -7,7 +7,7 @@ import { Banner, QueryView, wordsOf } from "@/components/states";
 import { Words } from "@/components/Words";
 import { useNamespace } from "@/lib/namespace";
 import { phaseLabel, type Tone, toneOf } from "@/lib/phases";
-import { formatDuration, formatMoment } from "@/lib/time";
+import { formatMoment, formatTook } from "@/lib/time";
 import "./definitions.css";
 
 const REFRESH_MS = 10_000;
@@ -96,7 +96,7 @@ export function RunStrip({ runs }: { runs: readonly RecentRun[] }) {
   return (
     <span className="run-strip">
       {runs.map((run) => {
-        const took = run.durationSeconds == null ? "" : `, ${formatDuration(run.durationSeconds)}`;
+        const took = run.durationSeconds == null ? "" : `, ${formatTook(run.durationSeconds)}`;
         const label = `${run.name}: ${phaseLabel(run.phase)}${took}`;
         const step = Math.max(1, Math.ceil(((run.durationSeconds ?? 0) / longest) * 6));
         return (

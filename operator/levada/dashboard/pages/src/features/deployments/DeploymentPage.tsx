@@ -25,7 +25,7 @@ import {
 } from "@/features/definitions/parts";
 import { useOrderId } from "@/lib/order";
 import { phaseLabel, toneOf } from "@/lib/phases";
-import { formatDuration } from "@/lib/time";
+import { formatDuration, formatTook } from "@/lib/time";
 
 /** One Deployment: what it runs, how its runs went, and the form that starts one. */
 export default function DeploymentPage() {
@@ -173,7 +173,7 @@ function Runs({ runs }: { runs: readonly RecentRun[] }) {
           <td>
             <RelativeTime time={run.createdTime} />
           </td>
-          <td className="num">{run.durationSeconds == null ? "–" : formatDuration(run.durationSeconds)}</td>
+          <td className="num">{run.durationSeconds == null ? "–" : formatTook(run.durationSeconds)}</td>
         </tr>
       ))}
     </Table>

@@ -8,7 +8,7 @@ import { Words } from "@/components/Words";
 import { Answer, Facts, Pill, RunStrip, useAnswer } from "@/features/definitions/parts";
 import type { Tone } from "@/lib/phases";
 import { formatMemory } from "@/lib/quantity";
-import { formatDuration } from "@/lib/time";
+import { formatDuration, formatTook } from "@/lib/time";
 
 const OPERATOR_TONES: Record<string, Tone> = { Up: "green", Down: "red", Unknown: "grey" };
 const AGENT_TONES: Record<string, Tone> = { Ready: "green", NotReady: "red", Stopped: "grey" };
@@ -83,7 +83,7 @@ function State({ health }: { health: Health }) {
                   </Pill>,
                 ],
                 ["Kubernetes", apiServer.version],
-                ["Answers in", apiServer.latencySeconds == null ? "–" : formatDuration(apiServer.latencySeconds)],
+                ["Answers in", apiServer.latencySeconds == null ? "–" : formatTook(apiServer.latencySeconds)],
                 ["Last answer", <RelativeTime key="moment" time={apiServer.lastAnswerTime} />],
                 ...(apiServer.error ? [["Error", apiServer.error] as const] : []),
               ]}

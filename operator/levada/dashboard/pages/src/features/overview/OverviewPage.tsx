@@ -8,6 +8,7 @@ import { Meter } from "@/components/charts";
 import { Page } from "@/components/Page";
 import { EmptyState, Problems, QueryView, Skeleton } from "@/components/states";
 import { Table } from "@/components/Table";
+import { recoveryWords } from "@/lib/failures";
 import { deploymentPath, runPath, useNamespace } from "@/lib/namespace";
 import { formatClock, formatPercent } from "@/lib/time";
 import styles from "./Overview.module.css";
@@ -90,7 +91,7 @@ function Numbers({ data }: { data: Overview }) {
         value={String(data.failuresTotal)}
         to="/runs?phase=Failed&phase=Crashed&phase=TimedOut&since=24h"
         tone={data.failuresTotal > 0 ? "red" : undefined}
-        note={data.failuresTotal > 0 ? `${data.failures.filter((one) => !one.recovered).length} not recovered` : "none"}
+        note={data.failuresTotal > 0 ? recoveryWords(data.failures) : "none"}
       />
       <Figure
         label="Success in 24 h"

@@ -1,7 +1,7 @@
 import type { Overview } from "@/api/types";
 import { Card } from "@/components/basics";
 import { Bars, Sparkline } from "@/components/charts";
-import { formatClock, formatDay, formatDuration, formatPercent } from "@/lib/time";
+import { formatClock, formatDay, formatPercent, formatTook } from "@/lib/time";
 import styles from "./Overview.module.css";
 
 /** Runs that ended, the success rate and the durations, over the last days. */
@@ -57,7 +57,7 @@ export function Trends({ data }: { data: Overview }) {
         count={
           latest.p50 == null || latest.p95 == null
             ? undefined
-            : `median ${formatDuration(latest.p50)}, 95 % ${formatDuration(latest.p95)}`
+            : `median ${formatTook(latest.p50)}, p95 ${formatTook(latest.p95)}`
         }
       >
         <Sparkline

@@ -16,21 +16,22 @@ import { useTheme } from "@/app/theme";
 import { StatePill } from "@/components/basics";
 import { layout, NODE_HEIGHT, NODE_WIDTH } from "@/lib/layout";
 import { toneOf } from "@/lib/phases";
-import { formatDuration } from "@/lib/time";
+import { taskLabels } from "@/lib/taskLabels";
+import { formatTook } from "@/lib/time";
 import styles from "./Run.module.css";
 
-type TaskNode = Node<{ task: TaskItem }, "task">;
+type TaskNode = Node<{ task: TaskItem; label: string }, "task">;
 
-const Box = memo(function Box({ data: { task } }: NodeProps<TaskNode>) {
+const Box = memo(function Box({ data: { task, label } }: NodeProps<TaskNode>) {
   return (
     <div className={`${styles.node} tone-${toneOf(task.state)}`} title={task.message || undefined}>
       <Handle type="target" position={Position.Left} isConnectable={false} />
-      <div className="truncate">{task.name}</div>
+      <div className="truncate">{label}</div>
       <div className="row">
         <StatePill phase={task.state} plain />
         <span className="grow" />
         <span className="muted">
-          {task.cached ? "cached" : task.durationSeconds == null ? "" : formatDuration(task.durationSeconds)}
+          {task.cached ? "cached" : task.durationSeconds == null ? "" : formatTook(task.durationSeconds)}
         </span>
       </div>
       <Handle type="source" position={Position.Right} isConnectable={false} />
@@ -47,14 +48,15 @@ export default function Graph({ tasks, edges }: { tasks: readonly TaskItem[]; ed
   const shape = `${tasks.map((task) => task.id).join()}|${edges.map((edge) => `${edge.source}>${edge.target}`).join()}`;
   // biome-ignore lint/correctness/useExhaustiveDependencies: shape is what tasks and edges are to the layout
   const places = useMemo(() => layout(tasks, edges), [shape]);
+  const labels = taskLabels(tasks);
   const nodes: TaskNode[] = tasks.map((task) => ({
     id: task.id,
     type: "task",
     position: places.get(task.id) ?? { x: 0, y: 0 },
-    data: { task },
+    data: { task, label: labels.get(task.id) ?? task.id },
     width: NODE_WIDTH,
     height: NODE_HEIGHT,
-    ariaLabel: `${task.name}, ${task.state}`,
+    ariaLabel: `${labels.get(task.id)}, ${task.state}`,
   }));
   const lines: Edge[] = edges.map(({ source, target }) => ({
     id: `${source}>${target}`,

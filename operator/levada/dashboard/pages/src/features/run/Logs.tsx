@@ -4,6 +4,7 @@ import { useDeferredValue, useEffect, useRef, useState } from "react";
 import { useSearchParams } from "react-router";
 import type { LogLine, RunDetail } from "@/api/types";
 import { EmptyState, ErrorState, LoadingRows } from "@/components/states";
+import { taskLabels } from "@/lib/taskLabels";
 import styles from "./Run.module.css";
 import { useLog } from "./useLog";
 
@@ -41,6 +42,7 @@ export function Logs({ run }: { run: RunDetail }) {
   );
   const { query, lines, live, waiting } = useLog(run, JSON.parse(filters));
   const [follow, setFollow] = useState(true);
+  const labels = taskLabels(run.tasks ?? []);
   const attempts = query.data?.attempts ?? [];
   return (
     <div className={`card ${styles.logCard}`}>
@@ -68,7 +70,7 @@ export function Logs({ run }: { run: RunDetail }) {
           <option value="">All tasks</option>
           {(run.tasks ?? []).map((task) => (
             <option key={task.id} value={task.id}>
-              {task.name}
+              {labels.get(task.id)}
             </option>
           ))}
         </select>

@@ -137,7 +137,7 @@ function Sections({ run }: { run: RunDetail }) {
   const sections: [string, string, number | undefined, () => ReactNode][] = [
     ["timeline", "Timeline", undefined, () => <TimelineSection run={run} />],
     ["logs", "Logs", undefined, () => <Logs run={run} />],
-    ["graph", "Graph", run.edges?.length || undefined, () => <GraphSection run={run} />],
+    ["graph", "Graph", run.tasks?.length || undefined, () => <GraphSection run={run} />],
     ["parameters", "Parameters", Object.keys(run.parameters ?? {}).length, () => <Parameters run={run} />],
     ["results", "Results", (run.artifacts ?? []).length || undefined, () => <ResultsSection run={run} />],
     ["events", "Events", undefined, () => <Events run={run} />],

@@ -1,7 +1,7 @@
 import type { StageTimes } from "@/api/types";
 import { Card } from "@/components/basics";
 import type { Tone } from "@/lib/phases";
-import { formatDuration, formatPercent } from "@/lib/time";
+import { formatPercent, formatTook } from "@/lib/time";
 import styles from "./Run.module.css";
 
 const STAGES: Record<string, { label: string; tone: Tone; about: string }> = {
@@ -19,6 +19,8 @@ const STAGES: Record<string, { label: string; tone: Tone; about: string }> = {
 export function Stages({ stages }: { stages: StageTimes }) {
   const items = (stages.items ?? []).filter((item) => item.seconds > 0);
   if (items.length === 0) return null;
+  // The bar's parts are percent, not seconds: CSS leaves room free where factors add up to less than 1, as in a short run.
+  const total = items.reduce((sum, item) => sum + item.seconds, 0);
   const overhead = stages.overheadRatio == null ? undefined : `${formatPercent(stages.overheadRatio)} overhead`;
   return (
     <Card title="Where the time went" count={overhead}>
@@ -27,7 +29,7 @@ export function Stages({ stages }: { stages: StageTimes }) {
           <span
             key={item.name}
             className={`tone-${STAGES[item.name]?.tone ?? "grey"}`}
-            style={{ flexGrow: item.seconds }}
+            style={{ flexGrow: (item.seconds / total) * 100 }}
           />
         ))}
       </div>
@@ -35,7 +37,7 @@ export function Stages({ stages }: { stages: StageTimes }) {
         {items.map((item) => (
           <li key={item.name} className={`tone-${STAGES[item.name]?.tone ?? "grey"}`} title={STAGES[item.name]?.about}>
             <span className={styles.swatch} />
-            {STAGES[item.name]?.label ?? item.name} <strong>{formatDuration(item.seconds)}</strong>
+            {STAGES[item.name]?.label ?? item.name} <strong>{formatTook(item.seconds)}</strong>
             <span className="muted">{formatPercent(item.ratio)}</span>
           </li>
         ))}

@@ -5,7 +5,8 @@ import { Card, StatePill } from "@/components/basics";
 import { EmptyState } from "@/components/states";
 import { axisTicks, type Lane, lanes } from "@/lib/gantt";
 import { isTerminal, toneOf } from "@/lib/phases";
-import { formatDuration, useNow } from "@/lib/time";
+import { taskLabels } from "@/lib/taskLabels";
+import { formatDuration, formatTook, useNow } from "@/lib/time";
 import styles from "./Run.module.css";
 
 const LANE_PX = 30;
@@ -18,6 +19,7 @@ export function Timeline({ run }: { run: RunDetail }) {
     run.tasks ?? [],
     over && run.run.completionTime ? Date.parse(run.run.completionTime) : clock,
   );
+  const labels = taskLabels(run.tasks ?? []);
   const scroll = useRef<HTMLDivElement>(null);
   const virtual = useVirtualizer({
     count: rows.length,
@@ -51,7 +53,11 @@ export function Timeline({ run }: { run: RunDetail }) {
             <div style={{ height: virtual.getTotalSize(), position: "relative" }}>
               {virtual.getVirtualItems().map(({ index, start: top }) => {
                 const row = rows[index];
-                return row && <LaneRow key={row.task.id} lane={row} top={top} />;
+                return (
+                  row && (
+                    <LaneRow key={row.task.id} lane={row} label={labels.get(row.task.id) ?? row.task.id} top={top} />
+                  )
+                );
               })}
             </div>
           </div>
@@ -61,7 +67,7 @@ export function Timeline({ run }: { run: RunDetail }) {
   );
 }
 
-function LaneRow({ lane: { task, spans }, top }: { lane: Lane; top: number }) {
+function LaneRow({ lane: { task, spans }, label, top }: { lane: Lane; label: string; top: number }) {
   const words = task.cached ? "from the cache" : task.message;
   return (
     <div
@@ -71,20 +77,20 @@ function LaneRow({ lane: { task, spans }, top }: { lane: Lane; top: number }) {
       title={words || undefined}
     >
       <StatePill phase={task.state} plain />
-      <span className="truncate">{task.name}</span>
+      <span className="truncate">{label}</span>
       <span className={styles.track}>
         {spans.map((span) => (
           <span
             key={span.key}
             className={`${styles.span} tone-${toneOf(span.state)}`}
             style={{ left: `${span.left}%`, width: `${span.width}%` }}
-            title={`Try ${span.number}: ${span.state}, ${formatDuration(span.seconds)}${span.message ? `: ${span.message}` : ""}`}
+            title={`Try ${span.number}: ${span.state}, ${formatTook(span.seconds)}${span.message ? `: ${span.message}` : ""}`}
           />
         ))}
       </span>
       <span className="num muted">
         {(task.attempt ?? 0) > 1 && <span className="tag">{task.attempt} tries</span>}{" "}
-        {task.cached ? "cached" : task.durationSeconds == null ? "–" : formatDuration(task.durationSeconds)}
+        {task.cached ? "cached" : task.durationSeconds == null ? "–" : formatTook(task.durationSeconds)}
       </span>
     </div>
   );
