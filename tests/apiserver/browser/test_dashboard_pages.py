@@ -115,6 +115,27 @@ def test_a_schedule_is_paused_and_resumed(page, kubectl):
     wait_until(lambda: not is_suspended(), "the schedule goes on")
 
 
+def test_task_runs_that_share_a_name_are_told_apart_and_a_short_run_fills_its_bar(page):
+    def mapped_and_short(route) -> None:
+        answer = route.fetch()
+        run = answer.json()
+        run["tasks"] = [task | {"name": "to_number"} for task in run["tasks"]]
+        run["stages"]["items"] = [item | {"seconds": item["seconds"] / 1000} for item in run["stages"]["items"]]
+        route.fulfill(response=answer, json=run)
+
+    page.route("**/api/v1/runs/browser/sales-good", mapped_and_short)
+    page.goto("/runs/browser/sales-good")
+    lanes = page.get_by_role("list", name="Tasks")
+    for name in ("load-0", "check-0"):
+        lanes.get_by_text(name, exact=True).wait_for()
+    bar = page.locator("[class*=stageBar]")
+    room = bar.evaluate("bar => bar.getBoundingClientRect().right - bar.lastElementChild.getBoundingClientRect().right")
+    assert abs(room) < 1, "free pixels at the end of the bar"
+    page.get_by_role("tab", name="Graph 2").click()
+    for name in ("load-0", "check-0"):
+        page.locator(".react-flow__node").get_by_text(name, exact=True).wait_for()
+
+
 def test_a_run_that_has_left_the_cluster_is_found_and_opened(page):
     page.goto("/runs")
     page.get_by_role("link", name="sales-bad", exact=True).wait_for()
@@ -150,6 +171,6 @@ def test_from_the_overview_to_why_a_run_failed_and_to_a_good_one_in_five_clicks(
     form = page.get_by_role("dialog")
     form.get_by_label("limit").fill("3")
     form.get_by_role("button", name="Run", exact=True).click()
-    page.wait_for_url(re.compile(r"/runs/browser/sales-bad-."))
+    page.wait_for_url(re.compile(r"/runs/browser/sales-bad-rerun-."))
     page.get_by_text("Completed").first.wait_for(timeout=60_000)
     assert page.evaluate("performance.now()") - start < 60_000
