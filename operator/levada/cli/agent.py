@@ -16,7 +16,7 @@ from levada.agent.settings import Limiting, OnStop
 from levada.cli.app import new_app
 from levada.cli.connection import run
 from levada.cli.listing import show_list
-from levada.cli.options import ListFormatOption, Target, on_cluster
+from levada.cli.options import ListFormatOption, Target, named, on_cluster
 from levada.cli.output import ExitCode, error, now, usage_error
 from levada.resources.kinds import NODES, PODS
 from levada.resources.names import LABEL_AGENT, LABEL_RUN
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = new_app("Run flow runs on this machine, as a Kubernetes node without containers.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the agent's node.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the agent's node.", callback=named(NODES))]
 
 
 @app.command()

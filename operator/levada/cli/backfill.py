@@ -10,7 +10,7 @@ import typer
 
 from levada.cli.app import new_app
 from levada.cli.connection import find, run
-from levada.cli.options import Format, FormatOption, ParametersOption, Target, in_namespace
+from levada.cli.options import Format, FormatOption, ParametersOption, Target, in_namespace, named
 from levada.cli.output import console, error, machine_text, usage_error
 from levada.resources.kinds import BACKFILLS, DEPLOYMENTS, SCHEDULES
 from levada.resources.names import API_VERSION, MAX_NAME_LENGTH
@@ -49,7 +49,9 @@ class Reprocess(StrEnum):
 @app.command()
 @in_namespace
 def backfill(
-    deployment: Annotated[str, typer.Argument(metavar="DEPLOYMENT", help="Name of the deployment.")],
+    deployment: Annotated[
+        str, typer.Argument(metavar="DEPLOYMENT", help="Name of the deployment.", callback=named(DEPLOYMENTS))
+    ],
     *,
     start: Annotated[
         str,
@@ -63,7 +65,11 @@ def backfill(
     ] = None,
     schedule: Annotated[
         str | None,
-        typer.Option("--schedule", help="The schedule whose ticks are run; the deployment's only one when absent."),
+        typer.Option(
+            "--schedule",
+            help="The schedule whose ticks are run; the deployment's only one when absent.",
+            callback=named(SCHEDULES),
+        ),
     ] = None,
     cron: Annotated[str | None, typer.Option("--cron", help="A cron expression, in place of a schedule.")] = None,
     interval: Annotated[

@@ -10,7 +10,7 @@ import typer
 from levada.cli.app import new_app
 from levada.cli.connection import find, run
 from levada.cli.listing import listed, show_list
-from levada.cli.options import EverywhereOption, FormatOption, ListFormatOption, Target, in_namespace
+from levada.cli.options import EverywhereOption, FormatOption, ListFormatOption, Target, in_namespace, named
 from levada.cli.output import age, console, error, machine_text, now, state_text, table, time_text
 from levada.resources.kinds import BACKFILLS
 from levada.resources.names import MAX_NAME_LENGTH
@@ -30,7 +30,7 @@ FATES: Final = {
     "K": "cancelled", "S": "skipped", "R": "refused", "L": "deleted", "-": "not started",
 }  # fmt: skip
 LOOK_SECONDS: Final = 1.0
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the backfill.")]
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="Name of the backfill.", callback=named(BACKFILLS))]
 
 
 @app.command("ls")

@@ -9,7 +9,7 @@ from levada.cli import blocks_set
 from levada.cli.app import new_app
 from levada.cli.connection import find, run
 from levada.cli.listing import listed, show_list
-from levada.cli.options import EverywhereOption, FormatOption, ListFormatOption, Target, in_namespace
+from levada.cli.options import EverywhereOption, FormatOption, ListFormatOption, Target, in_namespace, named
 from levada.cli.output import age, console, machine_text, now, print_list, table
 from levada.resources.kinds import BLOCKS
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 app = new_app("List, show, set and remove blocks: saved settings that flows load by name.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the block.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the block.", callback=named(BLOCKS))]
 
 
 @app.command("ls")

@@ -19,10 +19,11 @@ from levada.cli.options import (
     ParametersOption,
     Target,
     in_namespace,
+    named,
 )
 from levada.cli.output import error, machine_text, now, usage_error, warn
 from levada.cli.overrides import check_overrides, overrides_of
-from levada.decide.orders import ALPHABET, SUFFIX_LENGTH, flow_run, suffixed, too_large
+from levada.decide.orders import ALPHABET, SUFFIX_LENGTH, flow_run, suffixed, too_large, unfit
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
 from levada.resources.names import (
     ANNOTATION_TRACEPARENT,
@@ -61,7 +62,7 @@ def list_deployments(
     )
 
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the deployment.", callback=named(DEPLOYMENTS))]
 
 
 @app.command()
@@ -114,7 +115,9 @@ def run_deployment(
         deployment = await find(client, DEPLOYMENTS, name, here, called="deployment")
         warn_if_not_ready(deployment)
         check_overrides(deployment, overrides)
-        parameters = _read(texts, await _schema(client, deployment, here)) if texts else {}
+        schema = await _schema(client, deployment, here)
+        parameters = _read(texts, schema)
+        check_parameters({**(deployment["spec"].get("parameters") or {}), **parameters}, schema)
         created = await create_run(client, here, name, parameters, run_name, overrides=overrides)
         announce(created, watch=watch, output=output)
         if not watch:
@@ -128,17 +131,21 @@ def run_deployment(
         raise typer.Exit(1)
 
 
-async def read_parameters(client: "Client", namespace: str, deployment: str, given: list[str]) -> dict[str, Any]:
-    """The values of `-p name=value`, as the deployment's flow takes them.
+async def read_parameters(client: "Client", namespace: str, old: Mapping[str, Any], given: list[str]) -> dict[str, Any]:
+    """The values of `-p name=value`, as the flow of a run that is to be repeated takes them.
 
     Raises:
-        typer.Exit: one cannot be read, or there is no such deployment.
+        typer.Exit: one cannot be read, the flow does not take them, or there is no such deployment.
     """
     texts = _texts(given)
     if not texts:
         return {}
-    found = await find(client, DEPLOYMENTS, deployment, namespace, called="deployment")
-    return _read(texts, await _schema(client, found, namespace))
+    found = await find(client, DEPLOYMENTS, old["spec"]["deploymentRef"]["name"], namespace, called="deployment")
+    schema = await _schema(client, found, namespace)
+    changed = _read(texts, schema)
+    before = {**(found["spec"].get("parameters") or {}), **(old["spec"].get("parameters") or {})}
+    check_parameters({**before, **changed}, schema)
+    return changed
 
 
 def _texts(given: list[str]) -> dict[str, str]:
@@ -163,13 +170,14 @@ async def _schema(client: "Client", deployment: dict[str, Any], namespace: str) 
 
 def _read(texts: Mapping[str, str], schema: dict[str, Any]) -> dict[str, Any]:
     """The values of parameters, as the flow takes them."""
-    from levada.cli.parameters import ParameterSyntaxError, value_by
+    from levada.cli.parameters import ParameterSyntaxError, template_hint, value_by
 
     read = value_by(schema)
     try:
         return {name: read(name, text) for name, text in texts.items()}
     except ParameterSyntaxError as failure:
-        raise usage_error(str(failure)) from None
+        hint = template_hint(texts)
+        raise usage_error(failure.cause if hint else str(failure), hint) from None
 
 
 async def create_run(
@@ -209,7 +217,32 @@ async def create_run(
     raise AssertionError("the last try returns or raises")
 
 
-def check_size(parameters: dict[str, Any]) -> None:
+def check_parameters(parameters: Mapping[str, Any], schema: Mapping[str, Any]) -> None:
+    """Refuse here what the flow would fail the run for. `parameters`: all of them, the deployment's own too.
+
+    Raises:
+        typer.Exit: a value does not fit, or one is missing or unknown.
+    """
+    from levada.cli.parameters import template_hint
+
+    check_size(parameters)
+    found = unfit(parameters, schema)
+    if not found:
+        return
+    more = f" (and {len(found) - 5} more)" if len(found) > 5 else ""
+    needed = schema.get("required") or ()
+    takes = [_described(name, known, needed=name in needed) for name, known in (schema.get("properties") or {}).items()]
+    hint = f"-p NAME=VALUE gives a value; the flow takes {', '.join(takes) or 'no parameters'}"
+    raise usage_error("; ".join(found[:5]) + more, template_hint(parameters) or hint)
+
+
+def _described(name: str, known: Any, *, needed: bool) -> str:
+    kind = known.get("format") or known.get("type") if isinstance(known, Mapping) else None
+    words = [*([kind] if isinstance(kind, str) else []), *(["required"] if needed else [])]
+    return f"{name} ({', '.join(words)})" if words else name
+
+
+def check_size(parameters: Mapping[str, Any]) -> None:
     """Refuse here what the operator would fail the run for.
 
     Raises:

@@ -8,7 +8,7 @@ import typer
 from levada.cli.app import new_app
 from levada.cli.connection import find, run
 from levada.cli.listing import listed, show_list
-from levada.cli.options import EverywhereOption, ListFormatOption, Target, in_namespace
+from levada.cli.options import EverywhereOption, ListFormatOption, Target, in_namespace, named
 from levada.cli.output import age, now, table, usage_error
 from levada.cli.queues import patch_or_create
 from levada.resources.kinds import CONCURRENCY_LIMITS
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 app = new_app("List, set and remove the limits that tasks share.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the limit, as concurrency() is called with.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the limit, as concurrency() is called with.", callback=named(CONCURRENCY_LIMITS)
+    ),
+]
 
 
 @app.command("ls")

@@ -38,13 +38,14 @@ def main(arguments: list[str]) -> None:
     asked = parser().parse_args(arguments)
     from levada._loading import CodeError
     from levada._local_run import find_flow, run
-    from levada.cli.parameters import ParameterSyntaxError, parse_parameters, value_for
+    from levada.cli.parameters import ParameterSyntaxError, parse_parameters, template_hint, value_for
 
     try:
         flow = find_flow(asked.entrypoint, prefect=asked.prefect)
         code = run(flow, parse_parameters(asked.param, value_for(flow)))
     except ParameterSyntaxError as error:
-        sys.stderr.write(f"error: {error}\n")
+        hint = template_hint(asked.param)
+        sys.stderr.write(f"error: {error.cause}\nhint:  {hint}\n" if hint else f"error: {error}\n")
         code = USAGE_ERROR
     except CodeError as error:
         sys.stderr.write(f"error: {error.here}\n")

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
+from levada.resources.kinds import FLOW_RUNS, LEVADA_KINDS, Kind
+
 
 class Format(StrEnum):
     """What -o accepts."""
@@ -66,7 +68,39 @@ ParametersOption = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; the value is read as YAML. Repeatable."),
 ]
-RunNames = Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.")]
+
+
+def named(kind: Kind) -> Callable[[Any], Any]:
+    """For a command's names of that kind: takes them as `-o name` and kubectl write them, too, with the kind before a slash.
+
+    `flowrun.levada.dev/x`, `flowruns/x` and `fr/x` are the run x. Another kind is a BadParameter, so the exit code is 2.
+    """
+    return lambda given: (
+        [_bare(each, kind) for each in given] if isinstance(given, list | tuple) else _bare(given, kind)
+    )
+
+
+def _bare(given: Any, kind: Kind) -> Any:
+    before, slash, name = given.partition("/") if isinstance(given, str) else ("", "", "")
+    word, _, group = before.lower().partition(".")
+    if not slash or group not in {"", kind.group, f"{kind.version}.{kind.group}"}:
+        return given
+    if word in _words(kind):
+        return name
+    other = next((each for each in LEVADA_KINDS if word in _words(each)), None)
+    if other is None:
+        return given
+    raise typer.BadParameter(f"{given!r} is a {other.kind}; a {kind.kind} is wanted here")
+
+
+def _words(kind: Kind) -> set[str]:
+    return {kind.plural, kind.kind.lower(), kind.short_name} - {""}
+
+
+RunName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run.", callback=named(FLOW_RUNS))]
+RunNames = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Names of the flow runs.", callback=named(FLOW_RUNS))
+]
 FollowRunOption = Annotated[
     bool, typer.Option("--watch", "-w", help="Follow the run until it ends; exit code 0 only if it completes.")
 ]

@@ -16,12 +16,22 @@ if TYPE_CHECKING:
     from levada.flows import Flow
 
 _JUDGED: Final = frozenset({"type", "enum", "const", "anyOf", "oneOf", "allOf"})
+TEMPLATE_HINT: Final = "templates such as {{ scheduled_time | date }} work in the parameters of Schedules and Backfills only: give a run the value itself"
 Takes = Callable[[str, Any], bool | None]
 """Whether the parameter of that name takes a value; None if nobody can tell."""
 
 
 class ParameterSyntaxError(ValueError):
-    """A -p cannot be read; the text says which and what it should look like."""
+    """A -p cannot be read; the text says which and what it should look like.
+
+    Args:
+        cause: what is wrong.
+        fix: what to do, if that is no part of the cause.
+    """
+
+    def __init__(self, cause: str, fix: str = "") -> None:
+        super().__init__(f"{cause}: {fix}" if fix else cause)
+        self.cause = cause
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -68,15 +78,23 @@ def parse_parameters(given: Sequence[str], value_of: Callable[[str, str], Any] |
     return parameters
 
 
+def template_hint(given: Any) -> str:
+    """What to do with a template, where none is filled in; empty if there is none in a text, or in values at any depth."""
+    if isinstance(given, Mapping):
+        return next((hint for value in given.values() if (hint := template_hint(value))), "")
+    if isinstance(given, list):
+        return template_hint(dict(enumerate(given)))
+    return TEMPLATE_HINT if isinstance(given, str) and "{{" in given else ""
+
+
 def parse_value(name: str, text: str) -> Any:
     """One value."""
     try:
         return yaml.load(text, _CoreLoader) if text else ""  # noqa: S506 - derives from SafeLoader
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or "it is no YAML"
-        raise ParameterSyntaxError(
-            f"the value of -p {name}={text} cannot be read as YAML ({problem}): put it in quotes to give it as text, for example -p '{name}=\"{text}\"'"
-        ) from error
+        fix = f"put it in quotes to give it as text, for example -p '{name}=\"{text}\"'"
+        raise ParameterSyntaxError(f"the value of -p {name}={text} cannot be read as YAML ({problem})", fix) from error
 
 
 def value_for(flow: "Flow[..., Any]") -> Callable[[str, str], Any]:

@@ -8,7 +8,7 @@ import typer
 from levada.cli.app import new_app
 from levada.cli.connection import find, run
 from levada.cli.listing import listed, show_list
-from levada.cli.options import EverywhereOption, ListFormatOption, Target, in_namespace
+from levada.cli.options import EverywhereOption, ListFormatOption, Target, in_namespace, named
 from levada.cli.output import age, now, table, warn
 from levada.resources.kinds import DEPLOYMENTS, WORK_QUEUES
 from levada.resources.names import DEFAULT_QUEUE, FIELD_MANAGER_CLI
@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 
 app = new_app("List, pause and resume work queues, and set limits.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work queue; it is made if there is none.")]
-Existing = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work queue.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the work queue; it is made if there is none.", callback=named(WORK_QUEUES)
+    ),
+]
+Existing = Annotated[str, typer.Argument(metavar="NAME", help="Name of the work queue.", callback=named(WORK_QUEUES))]
 
 
 @app.command("ls")

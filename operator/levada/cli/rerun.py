@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from levada.cli.connection import find, run
-from levada.cli.options import FollowRunOption, FormatOption, RunNames, StorageOption, Target, in_namespace
+from levada.cli.options import FollowRunOption, FormatOption, RunNames, StorageOption, Target, in_namespace, named
 from levada.cli.output import console, error, now, time_text
 from levada.decide.orders import NAME_TRIES, RerunPlan, name_of, order, plan_of, resumption
 from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS, FLOWS
@@ -26,7 +26,9 @@ ROWS_SHOWN: Final = 50
 
 @in_namespace
 def retry(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run to repeat.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the flow run to repeat.", callback=named(FLOW_RUNS))
+    ],
     *,
     parameter: Annotated[
         list[str] | None,
@@ -54,7 +56,7 @@ def retry(
     async def work(client: "Client", here: str) -> str | None:
         old = await live_or_archived(client, here, name, storage)
         refuse_unfinished(old)
-        changed = await read_parameters(client, here, old["spec"]["deploymentRef"]["name"], parameter or [])
+        changed = await read_parameters(client, here, old, parameter or [])
         plan = plan_of(old, changed=changed, from_scratch=from_scratch, generation=await _generation(client, here, old))
         if not output:
             console.print(plan_page(old, plan))

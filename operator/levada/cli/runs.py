@@ -12,13 +12,15 @@ from levada.cli.options import (
     EverywhereOption,
     FormatOption,
     ListFormatOption,
+    RunName,
     RunNames,
     StorageOption,
     Target,
     in_namespace,
+    named,
 )
 from levada.cli.output import console, error, machine_text, now, time_text, usage_error
-from levada.resources.kinds import FLOW_RUNS
+from levada.resources.kinds import DEPLOYMENTS, FLOW_RUNS
 from levada.resources.names import FIELD_MANAGER_CLI
 from levada.resources.phases import RunPhase
 
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 
 app = new_app("List, show, watch, repeat, suspend and cancel flow runs.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the flow run.")]
 app.command("rm")(runs_removal.remove)
 app.command("reindex")(runs_removal.reindex)
 
@@ -36,7 +37,10 @@ app.command("reindex")(runs_removal.reindex)
 @in_namespace
 def list_runs(
     *,
-    deployment: Annotated[str | None, typer.Option("--deployment", "-d", help="Only runs of this deployment.")] = None,
+    deployment: Annotated[
+        str | None,
+        typer.Option("--deployment", "-d", help="Only runs of this deployment.", callback=named(DEPLOYMENTS)),
+    ] = None,
     phase: Annotated[RunPhase | None, typer.Option("--phase", help="Only runs in this phase.")] = None,
     everywhere: EverywhereOption = False,
     archived: Annotated[
@@ -78,7 +82,7 @@ def list_runs(
 @app.command()
 @in_namespace
 def show(
-    name: Name,
+    name: RunName,
     *,
     storage: StorageOption = None,
     output: FormatOption = None,
@@ -100,7 +104,7 @@ def show(
 
 @app.command()
 @in_namespace
-def watch(name: Name, *, target: Target) -> None:
+def watch(name: RunName, *, target: Target) -> None:
     """Follow a flow run until it ends; the exit code is 0 only if it ends as Completed.
 
     A terminal shows its progress, stages and tasks as they go; a pipe gets a line for each change.
@@ -117,7 +121,7 @@ def watch(name: Name, *, target: Target) -> None:
 @app.command()
 @in_namespace
 def logs(
-    name: Name,
+    name: RunName,
     *,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Wait for the log, and go on until the run ends.")

@@ -10,7 +10,7 @@ import typer
 from levada.cli.app import new_app
 from levada.cli.connection import find, run
 from levada.cli.listing import listed, show_list
-from levada.cli.options import EverywhereOption, Format, FormatOption, ListFormatOption, Target, in_namespace
+from levada.cli.options import EverywhereOption, Format, FormatOption, ListFormatOption, Target, in_namespace, named
 from levada.cli.output import console, error, machine_text, now, usage_error
 from levada.resources.kinds import DEPLOYMENTS, SCHEDULES, WORK_QUEUES
 from levada.resources.names import FIELD_MANAGER_CLI
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = new_app("List, look ahead, pause and resume schedules.")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.", callback=named(SCHEDULES))]
 SPANS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MAX_SPAN: Final = timedelta(days=366)
 

@@ -15,7 +15,6 @@ from levada.dashboard.rows import ENDED_BACKFILLS, ready, status_of
 from levada.dashboard.server import Ask
 from levada.dashboard.viewers import need
 from levada.decide.definition_views import flow_view
-from levada.decide.json_schema import violations
 from levada.decide.orders import (
     ALPHABET,
     NAME_TRIES,
@@ -28,7 +27,7 @@ from levada.decide.orders import (
     resumption,
     suffix_of,
     suffixed,
-    too_large,
+    unfit,
 )
 from levada.decide.times import stamp
 from levada.kube.client import Object
@@ -207,10 +206,7 @@ def _check_parameters(flow: Mapping[str, Any] | None, parameters: Mapping[str, A
         Problem: 422.
     """
     schema = flow_view(flow).parameter_schema if flow is not None else None
-    found = list(violations(parameters, schema)) if schema else []
-    if large := too_large(parameters):
-        found.append(large)
-    if found:
+    if found := unfit(parameters, schema):
         problems = [FieldProblem(field=_field(each), message=each) for each in found]
         raise Problem(
             422, "InvalidParameters", "; ".join(found[:5]), "Correct the values that are marked.", problems=problems

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
+from levada.decide.json_schema import violations
 from levada.resources.kinds import FLOW_RUNS
 from levada.resources.names import (
     ANNOTATION_RESUME,
@@ -69,6 +70,13 @@ def too_large(parameters: Mapping[str, Any]) -> str:
     if size <= MAX_PARAMETERS_BYTES:
         return ""
     return f"the parameters take {size:,} bytes; {MAX_PARAMETERS_BYTES:,} are possible"
+
+
+def unfit(parameters: Mapping[str, Any], schema: Mapping[str, Any] | None) -> list[str]:
+    """Why a run with these parameters, the Deployment's own among them, can only fail: a sentence each. No schema: nothing is known."""
+    found = list(violations(parameters, schema)) if schema else []
+    large = too_large(parameters)
+    return [*found, large] if large else found
 
 
 def plan_of(old: Run, *, changed: Mapping[str, Any], from_scratch: bool, generation: int | None = None) -> RerunPlan:

@@ -45,15 +45,13 @@ READY_MESSAGE: Final = Column("Message", '.status.conditions[?(@.type=="Ready")]
 class Face(NamedTuple):
     """How kubectl shows a kind, and by which fields it selects."""
 
-    short_name: str
     columns: tuple[Column, ...]
     selectable: tuple[str, ...] = ()
 
 
 FACES: Final[dict[Kind, Face]] = {
-    FLOWS: Face("flow", (Column("Entrypoint", ".spec.entrypoint"), READY, READY_REASON, AGE, READY_MESSAGE)),
+    FLOWS: Face((Column("Entrypoint", ".spec.entrypoint"), READY, READY_REASON, AGE, READY_MESSAGE)),
     DEPLOYMENTS: Face(
-        "fdep",
         (
             Column("Flow", ".spec.flowRef.name"),
             Column("Queue", ".spec.workQueue"),
@@ -66,7 +64,6 @@ FACES: Final[dict[Kind, Face]] = {
         (".spec.flowRef.name",),
     ),
     SCHEDULES: Face(
-        "fsched",
         (
             Column("Deployment", ".spec.deploymentRef.name"),
             Column("Cron", ".spec.cron"),
@@ -84,7 +81,6 @@ FACES: Final[dict[Kind, Face]] = {
         (".spec.deploymentRef.name",),
     ),
     FLOW_RUNS: Face(
-        "fr",
         (
             Column("Phase", ".status.phase"),
             Column("Tasks", ".status.progress"),
@@ -100,7 +96,6 @@ FACES: Final[dict[Kind, Face]] = {
         (".status.phase", ".spec.deploymentRef.name", ".status.notified"),
     ),
     WORK_QUEUES: Face(
-        "wq",
         (
             Column("Limit", ".spec.concurrencyLimit", "integer"),
             Column("Priority", ".spec.priority", "integer"),
@@ -112,7 +107,6 @@ FACES: Final[dict[Kind, Face]] = {
         ),
     ),
     CONCURRENCY_LIMITS: Face(
-        "climit",
         (
             Column("Limit", ".spec.limit", "integer"),
             Column("Active", ".status.active", "integer"),
@@ -122,7 +116,6 @@ FACES: Final[dict[Kind, Face]] = {
         ),
     ),
     BACKFILLS: Face(
-        "bf",
         (
             Column("Deployment", ".spec.deploymentRef.name"),
             Column("Phase", ".status.phase"),
@@ -137,7 +130,7 @@ FACES: Final[dict[Kind, Face]] = {
         ),
         (".spec.deploymentRef.name",),
     ),
-    BLOCKS: Face("block", (Column("Type", ".spec.type"), AGE)),
+    BLOCKS: Face((Column("Type", ".spec.type"), AGE)),
 }
 
 
@@ -171,8 +164,7 @@ def definition(kind: Kind) -> dict[str, Any]:
                 "listKind": f"{kind.kind}List",
                 "plural": kind.plural,
                 "singular": kind.kind.lower(),
-                # A kind whose singular is its short name already (flow) needs no second entry.
-                **({"shortNames": [face.short_name]} if face.short_name != kind.kind.lower() else {}),
+                **({"shortNames": [kind.short_name]} if kind.short_name else {}),
                 "categories": ["levada"],
             },
             "versions": [

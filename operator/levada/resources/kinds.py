@@ -13,6 +13,7 @@ class Kind(NamedTuple):
     plural: str
     kind: str
     namespaced: bool = True
+    short_name: str = ""
 
     @property
     def api_version(self) -> str:
@@ -35,13 +36,13 @@ class Kind(NamedTuple):
 
 
 FLOWS: Final = Kind(GROUP, VERSION, "flows", "Flow")
-DEPLOYMENTS: Final = Kind(GROUP, VERSION, "deployments", "Deployment")
-SCHEDULES: Final = Kind(GROUP, VERSION, "schedules", "Schedule")
-FLOW_RUNS: Final = Kind(GROUP, VERSION, "flowruns", "FlowRun")
-WORK_QUEUES: Final = Kind(GROUP, VERSION, "workqueues", "WorkQueue")
+DEPLOYMENTS: Final = Kind(GROUP, VERSION, "deployments", "Deployment", short_name="fdep")
+SCHEDULES: Final = Kind(GROUP, VERSION, "schedules", "Schedule", short_name="fsched")
+FLOW_RUNS: Final = Kind(GROUP, VERSION, "flowruns", "FlowRun", short_name="fr")
+WORK_QUEUES: Final = Kind(GROUP, VERSION, "workqueues", "WorkQueue", short_name="wq")
 BLOCKS: Final = Kind(GROUP, VERSION, "blocks", "Block")
-CONCURRENCY_LIMITS: Final = Kind(GROUP, VERSION, "concurrencylimits", "ConcurrencyLimit")
-BACKFILLS: Final = Kind(GROUP, VERSION, "backfills", "Backfill")
+CONCURRENCY_LIMITS: Final = Kind(GROUP, VERSION, "concurrencylimits", "ConcurrencyLimit", short_name="climit")
+BACKFILLS: Final = Kind(GROUP, VERSION, "backfills", "Backfill", short_name="bf")
 LEVADA_KINDS: Final = (FLOWS, DEPLOYMENTS, SCHEDULES, FLOW_RUNS, WORK_QUEUES, BLOCKS, CONCURRENCY_LIMITS, BACKFILLS)
 
 JOBS: Final = Kind("batch", "v1", "jobs", "Job")

@@ -9,9 +9,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from levada.cli import archived, backfill, backfills, failures, follow, limits, logs, main, output, queues
+from levada.cli import archived, backfill, backfills, deployment, failures, follow, limits, logs, main, output, queues
 from levada.kube.errors import NotFound, from_status
-from levada.resources.kinds import BACKFILLS, CONCURRENCY_LIMITS, DEPLOYMENTS, SCHEDULES, WORK_QUEUES
+from levada.resources.kinds import BACKFILLS, CONCURRENCY_LIMITS, DEPLOYMENTS, FLOWS, SCHEDULES, WORK_QUEUES
 
 
 class Cluster:
@@ -220,3 +220,68 @@ def test_a_storage_that_is_no_url_ends_with_2(capsys):
         asyncio.run(archived.storages(None, "team", "bucket"))
     assert ended.value.exit_code == output.ExitCode.USAGE
     assert "--storage is a URL, not 'bucket'" in capsys.readouterr().err
+
+
+SCHEMA = {
+    "properties": {"month": {"type": "integer"}, "day": {"type": "string", "format": "date"}, "how": {}},
+    "required": ["month"],
+    "additionalProperties": False,
+}
+TAXI = an_object(DEPLOYMENTS, "taxi", {"flowRef": {"name": "taxi"}, "parameters": {"month": 1}})
+BARE = an_object(DEPLOYMENTS, "taxi", {"flowRef": {"name": "taxi"}})
+THE_FLOW = an_object(FLOWS, "taxi", {"parameterSchema": SCHEMA})
+TEMPLATES = (
+    "hint:  templates such as {{ scheduled_time | date }} work in the parameters of Schedules and Backfills only"
+)
+
+
+def ordered(monkeypatch, objects, *arguments):
+    """What `levada deployment run taxi` ends with on a cluster of these objects, and the cluster."""
+    made = Cluster(*objects)
+    monkeypatch.setattr(deployment, "run", lambda work, _target: asyncio.run(work(made, "team")))
+    return CliRunner().invoke(deployment.app, ["run", "taxi", *arguments]), made
+
+
+@pytest.mark.parametrize(
+    ("objects", "given", "said", "hint"),
+    [
+        ([TAXI, THE_FLOW], ["month=two"], "parameters.month must be integer, not 'two'", "the flow takes month (integer, required), day (date), how"),
+        ([TAXI, THE_FLOW], ["mnoth=2"], "parameters have no 'mnoth' (known: month, day, how)", "-p NAME=VALUE gives a value"),
+        ([BARE, THE_FLOW], [], "parameters lack 'month'", "-p NAME=VALUE gives a value"),
+        ([TAXI, THE_FLOW], ["month={{ scheduled_time }}"], "-p month={{ scheduled_time }} cannot be read as YAML", TEMPLATES),
+        ([TAXI, THE_FLOW], ['month="{{ scheduled_time }}"'], "parameters.month must be integer", TEMPLATES),
+    ],
+)  # fmt: skip
+def test_a_run_that_can_only_fail_is_not_made(monkeypatch, objects, given, said, hint):
+    ended, made = ordered(monkeypatch, objects, *(word for each in given for word in ("-p", each)))
+    assert ended.exit_code == output.ExitCode.USAGE
+    assert said in ended.stderr
+    assert hint in ended.stderr
+    assert "put it in quotes" not in ended.stderr
+    assert made.written == []
+
+
+@pytest.mark.parametrize(
+    ("objects", "given", "parameters"),
+    [
+        ([TAXI, THE_FLOW], [], None),
+        ([TAXI, THE_FLOW], ["-p", "month=2"], {"month": 2}),
+        ([BARE, THE_FLOW], ["-p", "month=2", "-p", "how={a: 1}"], {"month": 2, "how": {"a": 1}}),
+        ([TAXI], ["-p", "month=two"], {"month": "two"}),  # the schema cannot be read
+    ],
+)
+def test_a_run_whose_parameters_may_fit_is_made(monkeypatch, objects, given, parameters):
+    ended, made = ordered(monkeypatch, objects, *given)
+    assert ended.exit_code == 0, ended.output
+    ((_, _, _, spec),) = made.written
+    assert spec.get("parameters") == parameters
+
+
+def test_parameters_of_a_repeated_run_are_checked_with_its_own(capsys):
+    old = {"spec": {"deploymentRef": {"name": "taxi"}, "parameters": {"month": 3}}}
+    read = deployment.read_parameters
+    assert asyncio.run(read(Cluster(BARE, THE_FLOW), "team", old, ["day=2026-03-01"])) == {"day": "2026-03-01"}
+    with pytest.raises(typer.Exit) as ended:
+        asyncio.run(read(Cluster(BARE, THE_FLOW), "team", old, ["month=two"]))
+    assert ended.value.exit_code == output.ExitCode.USAGE
+    assert "parameters.month must be integer" in capsys.readouterr().err
