@@ -63,6 +63,32 @@ def load_flow(entrypoint: str, code_dir: Path) -> Flow[Any, Any]:
     return pick_flow(vars(_import(file)), function, file.name)
 
 
+def load_only_flow(path: str, code_dir: Path) -> Flow[Any, Any]:
+    """Import the file and return the one flow that it makes; flows that it imports do not count beside its own.
+
+    Raises:
+        CodeError: as `load_flow`, EntrypointNotFound if there is no flow; EntrypointAmbiguous, naming them, if there are several.
+    """
+    file = find_file(path, code_dir)
+    _extend_path(file, code_dir.absolute())
+    module = _import(file)
+    flows = _flows_in(vars(module))
+    found = {name: each for name, each in flows.items() if each.fn.__module__ == module.__name__} or flows
+    if not found:
+        raise CodeError("EntrypointNotFound", f"{file.name} has no flow: decorate a function with @flow.")
+    if len({id(each) for each in found.values()}) > 1:
+        names = sorted(found)
+        raise CodeError(
+            "EntrypointAmbiguous",
+            f"{file.name} has {len(names)} flows, {_listed(names)}: name one, as in {path}:{names[0]}",
+        )
+    return next(iter(found.values()))
+
+
+def _flows_in(namespace: Mapping[str, object]) -> dict[str, Flow[Any, Any]]:
+    return {name: each for name, each in namespace.items() if isinstance(each, Flow) and not name.startswith("_")}
+
+
 def load_module_flow(entrypoint: str) -> Flow[Any, Any]:
     """Return the flow at `module:function`; modules of the current folder come first.
 
@@ -119,7 +145,7 @@ def pick_flow(namespace: Mapping[str, object], function: str, file_name: str) ->
     found = namespace.get(function)
     if isinstance(found, Flow):
         return found
-    flows = sorted(name for name, value in namespace.items() if isinstance(value, Flow) and not name.startswith("_"))
+    flows = sorted(_flows_in(namespace))
     what = (
         f"{file_name} has no flow `{function}`"
         if found is None

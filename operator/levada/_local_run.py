@@ -23,6 +23,19 @@ USAGE_ERROR = 2
 KILLED = 128  # plus the signal's number: the exit code that shells know
 
 
+def find_only_flow(file: str, *, prefect: bool = False) -> "Flow[..., Any]":
+    """The one flow of a file, seen from the current folder.
+
+    Raises:
+        CodeError: it cannot be loaded, or has none or several; these are named.
+    """
+    from levada._loading import load_only_flow
+
+    if prefect:
+        import levada.prefect  # noqa: F401  its import is what counts
+    return load_only_flow(file, Path.cwd())
+
+
 def find_flow(entrypoint: str, *, prefect: bool = False) -> "Flow[..., Any]":
     """The flow at `path.py:function` or `module:function`, seen from the current folder.
 
@@ -43,8 +56,13 @@ def find_flow(entrypoint: str, *, prefect: bool = False) -> "Flow[..., Any]":
     return load_flow(entrypoint, Path.cwd())
 
 
-def run(flow: "Flow[..., Any]", parameters: Mapping[str, Any]) -> int:
+def run(flow: "Flow[..., Any]", parameters: Mapping[str, Any], *, tells_result: bool = False) -> int:
     """Run the flow and return the exit code: 0 only if it completed, 143 if SIGTERM ended it. stderr says what went wrong.
+
+    Args:
+        flow: the flow.
+        parameters: values by name.
+        tells_result: write what the flow returned to stderr; stdout is the flow's own.
 
     Raises:
         KeyboardInterrupt: Ctrl-C ended it.
@@ -54,6 +72,8 @@ def run(flow: "Flow[..., Any]", parameters: Mapping[str, Any]) -> int:
 
     state = run_flow(flow, parameters, handle_signals=True)
     if state.is_completed():
+        if tells_result:
+            sys.stderr.write(_result_line(state))
         return 0
     if not _is_on_stderr(logging.WARNING if state.is_cancelled() else logging.ERROR):
         sys.stderr.write(_last_line(flow, state))
@@ -75,6 +95,22 @@ def _is_on_stderr(level: int) -> bool:
             return True
         logger = logger.parent if logger.propagate else None
     return False
+
+
+def _result_line(state: "State[Any]") -> str:
+    """What a person reads of the result: of a large one its beginning, of None nothing."""
+    from reprlib import Repr
+
+    from levada.logging import masked
+
+    value = state.value
+    if value is None:
+        return ""
+    shown = Repr()
+    shown.maxlist = shown.maxtuple = shown.maxdict = shown.maxset = shown.maxfrozenset = 50
+    shown.maxstring = shown.maxother = 2000
+    text = masked(shown.repr(value))
+    return f"result:{chr(10) if chr(10) in text else ' '}{text}\n"
 
 
 def _last_line(flow: "Flow[..., Any]", state: "State[Any]") -> str:

@@ -31,7 +31,7 @@ class Person:
         self.kubeconfig.write_text(stack.cluster.kubeconfig.read_text())
         kubectl("--kubeconfig", str(self.kubeconfig), "config", "set-context", "--current", f"--namespace={namespace}")
 
-    def python(self, *arguments):
+    def python(self, *arguments, exit_code=0):
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.folder,
@@ -41,11 +41,11 @@ class Person:
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, done.stdout + done.stderr + self.logs()
-        return done.stdout
+        assert done.returncode == exit_code, done.stdout + done.stderr + self.logs()
+        return done.stderr if exit_code else done.stdout
 
-    def levada(self, *arguments):
-        return self.python("-m", "levada.cli", *arguments)
+    def levada(self, *arguments, exit_code=0):
+        return self.python("-m", "levada.cli", *arguments, exit_code=exit_code)
 
     def logs(self):
         return "".join(f"\n--- {part}\n{self.stack.log(part)[-3000:]}" for part in ("operator", "agent"))
@@ -88,7 +88,14 @@ def test_kubectl_takes_the_file_and_sees_no_difference_afterwards(person):
 def test_what_does_not_fit_is_said_before_a_run_starts(person):
     (person.folder / "hello.py").write_text(HELLO)
     person.levada("deployment", "build", "hello.py:hello_flow", "-n", "hello", "--apply")
-    person.levada("deployment", "run", "hello", "--name", "wrong", "-p", "names=5")
+    said = person.levada("deployment", "run", "hello", "--name", "wrong", "-p", "names=5", exit_code=2)
+    assert "parameters.names" in said
+    assert person.get("fr")["items"] == []
+    wrong = {
+        "apiVersion": "levada.dev/v1alpha1", "kind": "FlowRun", "metadata": {"name": "wrong", "namespace": person.namespace},
+        "spec": {"deploymentRef": {"name": "hello"}, "parameters": {"names": 5}},
+    }  # fmt: skip
+    person.kubectl("create", "-f", "-", stdin=wrong)
     person.kubectl("-n", person.namespace, "wait", "--for=condition=Succeeded=False", "--timeout=30s", "fr/wrong")
     assert "Parameters.names" in person.get("fr", "wrong")["status"]["message"]
 

@@ -25,6 +25,8 @@ SAYS = {
     "runs show first": "greet-0",
     "runs logs first": "greeting Lisboa",
     "schedules next": "UTC",
+    "run greetings -p cities=7": "parameters.cities must be array, not 7",
+    "|| echo": "refused with 2",
     "runs show wrong": "InvalidParameters",
 }
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from levada.cli.failures import entrypoint_code, prefect_hint
 
 USAGE_ERROR: Final = 2
-HELP: Final = "Run a flow on this machine, without a cluster. The exit code is 0 only if the flow completed."
+HELP: Final = "Run a flow on this machine, without a cluster. The exit code is 0 only if the flow completed; its result goes to standard error."
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -20,7 +20,11 @@ class _Formatter(argparse.HelpFormatter):
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     made = argparse.ArgumentParser(prog="levada run", description=HELP, formatter_class=_Formatter, allow_abbrev=False)
-    made.add_argument("entrypoint", metavar="PATH.py:FLOW", help="file and function, or module:function")
+    made.add_argument(
+        "entrypoint",
+        metavar="PATH.py[:FLOW]",
+        help="file and function, or module:function; a file alone, if it has one flow",
+    )
     made.add_argument(
         "-p",
         "--param",
@@ -37,12 +41,13 @@ def main(arguments: list[str]) -> None:
     """Run the flow and end the process with 0 only if it completed; Ctrl-C goes on to the caller."""
     asked = parser().parse_args(arguments)
     from levada._loading import CodeError
-    from levada._local_run import find_flow, run
+    from levada._local_run import find_flow, find_only_flow, run
     from levada.cli.parameters import ParameterSyntaxError, parse_parameters, template_hint, value_for
 
     try:
-        flow = find_flow(asked.entrypoint, prefect=asked.prefect)
-        code = run(flow, parse_parameters(asked.param, value_for(flow)))
+        found = find_only_flow if _is_file(asked.entrypoint) else find_flow
+        flow = found(asked.entrypoint, prefect=asked.prefect)
+        code = run(flow, parse_parameters(asked.param, value_for(flow)), tells_result=True)
     except ParameterSyntaxError as error:
         hint = template_hint(asked.param)
         sys.stderr.write(f"error: {error.cause}\nhint:  {hint}\n" if hint else f"error: {error}\n")
@@ -51,5 +56,16 @@ def main(arguments: list[str]) -> None:
         sys.stderr.write(f"error: {error.here}\n")
         if error.needs_prefect and not asked.prefect:
             sys.stderr.write(f"hint:  {prefect_hint('levada run', asked.entrypoint)}\n")
-        code = entrypoint_code(asked.entrypoint)
+        code = _code_of(error.reason, asked.entrypoint)
     sys.exit(code)
+
+
+def _code_of(reason: str, entrypoint: str) -> int:
+    if reason == "EntrypointAmbiguous":
+        return USAGE_ERROR
+    return 1 if _is_file(entrypoint) else entrypoint_code(entrypoint)
+
+
+def _is_file(entrypoint: str) -> bool:
+    """Whether it names a file alone, without a flow."""
+    return entrypoint.endswith(".py") and ":" not in entrypoint

@@ -57,7 +57,8 @@ def retry(
         old = await live_or_archived(client, here, name, storage)
         refuse_unfinished(old)
         changed = await read_parameters(client, here, old, parameter or [])
-        plan = plan_of(old, changed=changed, from_scratch=from_scratch, generation=await _generation(client, here, old))
+        deployment, generation = await _definitions(client, here, old)
+        plan = plan_of(old, changed=changed, from_scratch=from_scratch, generation=generation, deployment=deployment)
         if not output:
             console.print(plan_page(old, plan))
         if plan_only:
@@ -135,17 +136,17 @@ async def _create(client: "Client", namespace: str, old: Run, body: dict[str, An
     raise error(f"there are {NAME_TRIES} retries of this run already", "choose a name with --name")
 
 
-async def _generation(client: "Client", namespace: str, old: Run) -> int | None:
-    """The generation of the Flow that the retry would run; None if we may not know."""
+async def _definitions(client: "Client", namespace: str, old: Run) -> tuple[dict[str, Any] | None, int | None]:
+    """The Deployment that the retry would run, and the generation of its Flow; None where we may not know."""
     from levada.kube import ApiError
 
+    deployment: dict[str, Any] | None = None
     try:
         deployment = await client.get(DEPLOYMENTS, old["spec"]["deploymentRef"]["name"], namespace)
         flow = await client.get(FLOWS, deployment["spec"]["flowRef"]["name"], namespace)
     except ApiError:
-        return None
-    generation: int = flow["metadata"]["generation"]
-    return generation
+        return deployment, None
+    return deployment, flow["metadata"]["generation"]
 
 
 def _ask() -> None:

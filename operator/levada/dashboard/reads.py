@@ -204,7 +204,7 @@ async def get_retry_plan(ask: Ask) -> m.RetryPlan:
     run = await _unfolded(server, run, server.archives.place_of(run, deployment))
     flow = server.flow_of(deployment)
     generation = flow["metadata"].get("generation") if flow else None
-    plan = plan_of(run, changed={}, from_scratch=from_scratch, generation=generation)
+    plan = plan_of(run, changed={}, from_scratch=from_scratch, generation=generation, deployment=deployment)
     tasks = [m.TaskShare(**each._asdict()) for each in shares_of(run, from_scratch=from_scratch)]
     return m.RetryPlan(reused=plan.reused, to_run=plan.to_run, tasks=tasks, notes=list(plan.notes))
 

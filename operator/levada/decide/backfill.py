@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from levada.decide.backfill_ticks import UNDER_WAY, Fate, Fates, fate_of, ticks_between
 from levada.decide.definitions import BackfillView, ScheduleView
-from levada.decide.plan import NORMAL, WARNING, ConditionSpec, EventSpec, clip
+from levada.decide.plan import NORMAL, WARNING, ConditionSpec, EventSpec, clip, sentence
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.schedule_rule import Rule
 from levada.decide.templates import TemplateError, render
@@ -134,12 +134,14 @@ def judge(facts: BackfillFacts) -> Verdict:
         )
     problem = rule_of(facts).problem()
     if problem:
-        return Verdict(ok=False, reason="InvalidSchedule", message=f"{problem}.")
+        return Verdict(ok=False, reason="InvalidSchedule", message=sentence(problem))
     try:
         _parameters(facts, backfill.start_at)
     except TemplateError as error:
         return Verdict(
-            ok=False, reason="InvalidTemplate", message=f"A template in the parameters means nothing. {error}."
+            ok=False,
+            reason="InvalidTemplate",
+            message=f"A template in the parameters means nothing. {sentence(str(error))}",
         )
     return READY
 

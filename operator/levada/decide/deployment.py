@@ -13,7 +13,8 @@ from levada.decide.notifications import HEALTHY, HEALTHY_SO_FAR, Health, health_
 from levada.decide.plan import EventSpec
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.references import is_judged, ready_condition
-from levada.decide.storages import ARCHIVED, archived_condition, storage_of_runs, storage_problem
+from levada.decide.storages import archived_condition, storage_of_runs, storage_problem
+from levada.resources.names import CONDITION_ARCHIVED
 
 # One `kubectl apply` of both may show us the Deployment first: no reason to cry.
 APPLY_GRACE_S: Final = 3.0
@@ -77,7 +78,7 @@ def decide_deployment(facts: DeploymentFacts) -> ConditionPlan:
                     else ()
                 ),
             ),
-            without=frozenset({HEALTHY} if storage else {HEALTHY, ARCHIVED}),
+            without=frozenset({HEALTHY} if storage else {HEALTHY, CONDITION_ARCHIVED}),
         ),
         requeue_after_s=LOOK_AGAIN_S if facts.health.problems else None,
     )

@@ -15,6 +15,7 @@ from levada.resources.kinds import FLOW_RUNS
 from levada.resources.names import (
     ANNOTATION_RESUME,
     API_VERSION,
+    CONDITION_ARCHIVED,
     LABEL_RETRY_OF,
     MAX_NAME_LENGTH,
     MAX_PARAMETERS_BYTES,
@@ -79,8 +80,15 @@ def unfit(parameters: Mapping[str, Any], schema: Mapping[str, Any] | None) -> li
     return [*found, large] if large else found
 
 
-def plan_of(old: Run, *, changed: Mapping[str, Any], from_scratch: bool, generation: int | None = None) -> RerunPlan:
-    """What a retry would do. `generation`: of the Flow as it is now."""
+def plan_of(
+    old: Run,
+    *,
+    changed: Mapping[str, Any],
+    from_scratch: bool,
+    generation: int | None = None,
+    deployment: Mapping[str, Any] | None = None,
+) -> RerunPlan:
+    """What a retry would do. `generation`: of the Flow as it is now; `deployment`: the run's, if it may be known."""
     status = old.get("status") or {}
     counts = status.get("taskCounts") or {}
     total, stored = counts.get("total") or 0, counts.get("persisted") or 0
@@ -98,9 +106,26 @@ def plan_of(old: Run, *, changed: Mapping[str, Any], from_scratch: bool, generat
     if done > 0:
         notes.append(
             f"{done} completed {'task has' if done == 1 else 'tasks have'} no stored result and will run again: "
-            "persist_result=True on the task, or persistResults and storage in the Deployment, store them."
+            f"{_why_not_stored(old, deployment or {})}"
         )
     return RerunPlan(stored, max(0, total - stored), tuple(notes))
+
+
+def _why_not_stored(old: Run, deployment: Mapping[str, Any]) -> str:
+    """What let tasks be without a stored result, and what to do."""
+    spec, status = deployment.get("spec") or {}, deployment.get("status") or {}
+    storage = status.get("storage") or spec.get("storage")
+    if not spec.get("persistResults"):
+        return "persist_result=True on the task, or persistResults and storage in the Deployment, store them."
+    if not storage:
+        return "the Deployment has persistResults, but no storage; spec.storage names one."
+    for each in status.get("conditions") or ():
+        if each.get("type") == CONDITION_ARCHIVED and each.get("status") == "False":
+            return f"the Deployment has persistResults, but its storage {storage} cannot be used. {each.get('message') or each.get('reason')}"
+    return (
+        f"the Deployment has persistResults, so they could not be stored in {storage}, or the code says persist_result=False; "
+        f"`levada runs logs {old['metadata']['name']}` tells."
+    )
 
 
 def shares_of(old: Run, *, from_scratch: bool) -> list[TaskShare]:

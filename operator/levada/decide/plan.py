@@ -110,6 +110,11 @@ def phase_status(
     return status
 
 
+def sentence(text: str) -> str:
+    """The text with one mark at its end: its own, else a full stop."""
+    return text if text.endswith((".", "?", "!", "…")) else f"{text}."
+
+
 def clip(message: str, limit: int = MAX_MESSAGE_CHARS) -> str:
     """The message, shortened to what the schema takes."""
     return message if len(message) <= limit else message[: limit - 1] + "…"

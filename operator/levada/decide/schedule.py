@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple
 from levada.decide import catch_up, overlap
 from levada.decide.definitions import ScheduleView
 from levada.decide.facts import RunView
-from levada.decide.plan import NORMAL, WARNING, EventSpec
+from levada.decide.plan import NORMAL, WARNING, EventSpec, sentence
 from levada.decide.readiness import READY, Verdict, ready_patch
 from levada.decide.references import ready_condition
 from levada.decide.schedule_progress import Fate, Progress
@@ -131,7 +131,7 @@ def judge(facts: ScheduleFacts) -> Verdict:
     schedule = facts.schedule
     problem = schedule.rule.problem()
     if problem:
-        return Verdict(ok=False, reason="InvalidSchedule", message=f"{problem}.")
+        return Verdict(ok=False, reason="InvalidSchedule", message=sentence(problem))
     if not facts.deployment_found:
         return Verdict(
             ok=False,
@@ -142,7 +142,9 @@ def judge(facts: ScheduleFacts) -> Verdict:
         parameters_at(schedule, facts.now)
     except TemplateError as error:
         return Verdict(
-            ok=False, reason="InvalidTemplate", message=f"A template in the parameters means nothing. {error}."
+            ok=False,
+            reason="InvalidTemplate",
+            message=f"A template in the parameters means nothing. {sentence(str(error))}",
         )
     if schedule.suspended:
         return Verdict(ok=True, reason=SUSPENDED, message="Starts no runs: spec.suspend is true.")

@@ -4,14 +4,11 @@ The operator reads and writes with rights of its own, and whoever may write a De
 the operator's only if its own settings say so, and its own settings may narrow the buckets, too.
 """
 
-from typing import Final
-
 from levada.decide.definitions import DeploymentView
 from levada.decide.facts import Settings
 from levada.decide.plan import ConditionSpec
 from levada.decide.readiness import Verdict
-
-ARCHIVED: Final = "Archived"
+from levada.resources.names import CONDITION_ARCHIVED
 
 
 def storage_of_runs(deployment: DeploymentView | None, settings: Settings) -> str:
@@ -46,6 +43,6 @@ def storage_problem(deployment: DeploymentView, settings: Settings) -> Verdict |
 def archived_condition(trouble: str) -> ConditionSpec:
     """Whether what the operator has to archive of the Deployment's runs gets into the storage."""
     if not trouble:
-        return ConditionSpec(ARCHIVED, "True", "Archived", "Finished runs are in the storage.")
+        return ConditionSpec(CONDITION_ARCHIVED, "True", "Archived", "Finished runs are in the storage.")
     message = f"Finished runs are not archived for now, and none of them is removed meanwhile: {trouble}"
-    return ConditionSpec(ARCHIVED, "False", "StorageUnreachable", message)
+    return ConditionSpec(CONDITION_ARCHIVED, "False", "StorageUnreachable", message)

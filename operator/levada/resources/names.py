@@ -9,6 +9,9 @@ GROUP: Final = "levada.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
+# The condition of a Deployment that says whether what its runs leave gets into their storage.
+CONDITION_ARCHIVED: Final = "Archived"
+
 # Labels. Every Job and Pod of a run carries the first four; the operator watches only objects that have LABEL_RUN.
 LABEL_RUN: Final = f"{GROUP}/run"
 LABEL_ATTEMPT: Final = f"{GROUP}/attempt"

@@ -43,7 +43,44 @@ def levada(tmp_path):
 def test_run(levada):
     done = levada("run", "hello.py:hello_flow", "-p", "name=Ada", "--param", "times=2")
     assert (done.returncode, done.stdout) == (0, "hello Ada 2\n"), done.stderr
+    assert done.stderr.splitlines()[-1] == "result: 2"
     assert levada("run", "hello:hello_flow").stdout == "hello world 1\n"
+
+
+MORE_FLOWS = """
+from levada import flow
+from hello import hello_flow
+
+@flow
+def alone(how: str = "none"):
+    hello_flow()
+    return {"none": None, "many": list(range(1000)), "lines": Lines()}[how]
+
+class Lines:
+    def __repr__(self):
+        return "a\\nb"
+"""
+
+
+def test_a_file_with_one_flow_needs_no_name(levada, tmp_path):
+    (tmp_path / "more.py").write_text(MORE_FLOWS)
+    done = levada("run", "more.py")
+    assert (done.returncode, done.stdout) == (0, "hello world 1\n"), done.stderr
+    assert "result" not in done.stderr
+    many = levada("run", "more.py", "-p", "how=many").stderr.splitlines()[-1]
+    assert many.startswith("result: [0, 1, 2, ")
+    assert many.endswith("49, ...]")
+    assert levada("run", "more.py", "-p", "how=lines").stderr.endswith("result:\na\nb\n")
+    (tmp_path / "two.py").write_text(FLOW + "\n@flow\ndef another():\n    pass\n")
+    (tmp_path / "none.py").write_text("")
+    for file, code, words in (
+        ("two.py", 2, "error: two.py has 2 flows, another, hello_flow: name one, as in two.py:another"),
+        ("none.py", 1, "error: none.py has no flow: decorate a function with @flow"),
+        ("gone.py", 1, "error: There is no gone.py"),
+    ):
+        done = levada("run", file)
+        assert (done.returncode, done.stdout) == (code, "")
+        assert words in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -53,7 +90,8 @@ def test_run(levada):
         (["hello.py:hello_flow", "-p", "times=often"], 1, "parameter 'times'"),
         (["hello.py:hello_flow", "-p", "times"], 2, "error: -p 'times' is not name=value"),
         (["hello.py:nothing"], 1, "error: hello.py has no flow `nothing`"),
-        (["hello.py"], 2, "must look like `path.py:function`"),
+        (["hello"], 2, "must look like `path.py:function`"),
+        (["hello.py:hello_flow", "-p", "times={{ a }}"], 2, "hint:  templates such as"),
         (["nothing.py:hello_flow"], 1, "error: There is no nothing.py"),
         (["prefect_file.py:f"], 1, "hint:  `levada run --prefect prefect_file.py:f`"),
         (["missing.py:f"], 1, "needs the module 'no_such', which is not installed: `pip install no_such`"),

@@ -51,6 +51,38 @@ def test_the_plan(case, options, expected, told):
     assert all(words in note for words, note in zip(told, plan.notes, strict=True))
 
 
+BROKEN = {"type": "Archived", "status": "False", "reason": "StorageUnreachable", "message": "There is no bucket 'b'."}
+
+
+@pytest.mark.parametrize(
+    ("spec", "status", "told"),
+    [
+        ({}, {}, "persistResults and storage in the Deployment, store them."),
+        (
+            {"persistResults": False, "storage": "s3://b"},
+            {},
+            "persistResults and storage in the Deployment, store them.",
+        ),
+        ({"persistResults": True}, {}, "the Deployment has persistResults, but no storage; spec.storage names one."),
+        (
+            {"persistResults": True, "storage": "s3://b"},
+            {"conditions": [BROKEN]},
+            "but its storage s3://b cannot be used. There is no bucket 'b'.",
+        ),
+        (
+            {"persistResults": True},
+            {"storage": "s3://b", "conditions": [BROKEN | {"status": "True"}]},
+            "they could not be stored in s3://b, or the code says persist_result=False; `levada runs logs etl-1` tells.",
+        ),
+    ],
+)
+def test_the_plan_says_what_kept_results_from_being_stored(spec, status, told):
+    deployment = {"metadata": {"name": "etl"}, "spec": spec, "status": status}
+    (note,) = plan_of(FAILED, changed={}, from_scratch=False, deployment=deployment).notes
+    assert note.startswith("1 completed task has no stored result and will run again: ")
+    assert note.endswith(told)
+
+
 def test_a_run_that_never_began_has_nothing_to_reuse():
     assert plan_of(a_run(phase="Failed"), changed={}, from_scratch=False) == RerunPlan(0, 0)
 

@@ -83,6 +83,7 @@ def test_a_tick_makes_its_run():
     [
         ({"cron": "0 0 0 1 1 * 2026"}, "InvalidSchedule", "7 fields"),
         ({"timeZone": "Europe/Lissabon"}, "InvalidSchedule", "no time zone"),
+        ({"timeZone": "Lisbon"}, "InvalidSchedule", "did you mean 'Europe/Lisbon'?"),
         ({"cron": None, "intervalSeconds": 0}, "InvalidSchedule", "longer than nothing"),
         ({"cron": None, "rrule": "FREQ=NEVER"}, "InvalidSchedule", "rrule"),
         ({"parameters": {"a": ["{{ scheduled_tim }}"]}}, "InvalidTemplate", "known are: deployment, namespace"),
@@ -91,7 +92,9 @@ def test_a_tick_makes_its_run():
 def test_what_means_nothing_is_said_and_starts_nothing(spec, reason, words):
     plan = look(a_schedule(**spec), 0)
     assert condition(plan) == ("False", reason)
-    assert words in plan.status["conditions"][0]["message"]
+    message = plan.status["conditions"][0]["message"]
+    assert words in message
+    assert message[-2:].rstrip(".?") == message[-2], "it ends with one mark"
     assert [event.reason for event in plan.events] == [reason]
     assert look(a_schedule(plan.status, **spec), 180).create_run is None
 
