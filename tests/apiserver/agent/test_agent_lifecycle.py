@@ -259,7 +259,7 @@ def test_a_name_that_the_certificate_does_not_fit_is_refused(agent):
         [sys.executable, "-m", "levada.cli", "agent", "start", "--name", "other", "--kubeconfig", str(agent.kubeconfig)],
         env={**os.environ, "LEVADA_HOME": str(agent.home)}, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    assert second.returncode == 1
+    assert second.returncode == 2
     assert f"certificate is for node {agent.name}" in second.stderr
 
 
