@@ -5,6 +5,7 @@ The flow keeps its own evidence, as in test_chaos.py, whose flow this is. No pro
 
 import json
 import os
+import secrets
 from collections import Counter
 
 import pytest
@@ -33,7 +34,7 @@ spec: {{concurrencyLimit: {LIMIT}}}
 @pytest.fixture(params=SEEDS)
 def stack(request, cluster, installed, tmp_path):
     """Only the operator meets the faults: agent and runners have tests of their own."""
-    stack = Stack(cluster, tmp_path / "stack", agent_name=f"faults-agent-{request.param}")
+    stack = Stack(cluster, tmp_path / "stack", agent_name=f"faults-{secrets.token_hex(4)}")
     with running_proxy(stack.kubeconfigs["operator"], seed=request.param, share=SHARE) as proxy:
         stack.kubeconfigs["operator"] = proxy.write_kubeconfig(tmp_path / "proxy.kubeconfig")
         stack.proxy, stack.seed = proxy, request.param
@@ -61,7 +62,12 @@ def test_whatever_the_api_server_answers_no_run_is_lost_or_doubled(stack, kubect
         return runs if all(is_terminal(status.get("phase")) for status in statuses) else None
 
     what = f"every run terminal behind the proxy (seed {stack.seed}, {dict(stack.proxy.done)})"
-    runs = wait_until(all_decided, what, DECIDED_SECONDS, poll_seconds=0.25)
+    try:
+        runs = wait_until(all_decided, what, DECIDED_SECONDS, poll_seconds=0.25)
+    except AssertionError as error:
+        print(kubectl("-n", namespace, "get", "flowruns,workqueues,jobs,pods", "-o", "yaml"))
+        print(stack.log("operator"))
+        raise error from None
     assert sum(stack.proxy.done.values()) >= 10, f"hardly a fault: {dict(stack.proxy.done)}"
     assert {run["metadata"]["name"] for run in runs} == set(names), "a run was lost"
     assert most <= LIMIT, f"the queue's limit of {LIMIT} was broken: {most}"
